@@ -1,0 +1,1 @@
+"""What comes in and what flows: types, cameras, logs, labels, configuration."""

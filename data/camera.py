@@ -1,0 +1,222 @@
+"""A pinhole camera on a vehicle: intrinsics, mounting, and projection both ways.
+
+Frames of reference: image u right, v down (pixel centres at whole numbers); camera x right,
+y down, z forward (OpenCV); vehicle x forward, y left, z up (ISO 8855), origin on the ground
+under the rear axle. The ground is the plane z = 0 of the vehicle frame.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+
+Array = NDArray[np.float64]
+
+# camera axes (right, down, forward) written in vehicle axes (forward, left, up)
+_VEHICLE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+ASSUMED_FOCAL_PER_WIDTH = 0.87  # a 60 degree lens, common for dashcams and phones
+ASSUMED_HEIGHT_M = 1.4
+ASSUMED_FORWARD_M = 1.7  # windscreen ahead of the rear axle
+
+
+def mounting_pose(
+    height_m: float,
+    pitch_rad: float = 0.0,
+    yaw_rad: float = 0.0,
+    roll_rad: float = 0.0,
+    forward_m: float = ASSUMED_FORWARD_M,
+    left_m: float = 0.0,
+) -> Array:
+    """Return ``vehicle_from_camera`` (4, 4).
+
+    ``pitch_rad`` is positive nose-down, ``yaw_rad`` positive to the left, ``roll_rad`` positive
+    when the camera's right side drops: rotations about the vehicle's y, z and x axes.
+    """
+    cy, sy = math.cos(yaw_rad), math.sin(yaw_rad)
+    cp, sp = math.cos(pitch_rad), math.sin(pitch_rad)
+    cr, sr = math.cos(roll_rad), math.sin(roll_rad)
+    yaw = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    pitch = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
+    roll = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    pose = np.eye(4)
+    pose[:3, :3] = yaw @ pitch @ roll @ _VEHICLE_FROM_OPTICAL
+    pose[:3, 3] = (forward_m, left_m, height_m)
+    return pose
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """Pinhole camera with its mounting.
+
+    Attributes:
+        width_px, height_px: size of the images it makes.
+        matrix: (3, 3) float64 intrinsics in px, no skew.
+        distortion: (k,) OpenCV coefficients, empty for none.
+        vehicle_from_camera: (4, 4) pose.
+        source: where the figures come from, for the record ('assumed', a file's name, ...).
+    """
+
+    width_px: int
+    height_px: int
+    matrix: Array
+    distortion: Array
+    vehicle_from_camera: Array
+    source: str
+
+    def __post_init__(self) -> None:
+        for name, shape in (("matrix", (3, 3)), ("vehicle_from_camera", (4, 4))):
+            value = np.array(getattr(self, name), dtype=np.float64)
+            if value.shape != shape or not np.isfinite(value).all():
+                raise InputError(f"camera {name}: expected finite {shape}, given {value.shape}")
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "distortion", np.array(self.distortion, np.float64).ravel())
+        if self.width_px <= 0 or self.height_px <= 0 or self.matrix[0, 0] <= 0:
+            raise InputError("camera: image size and focal length must be positive")
+        if self.distortion.size not in (0, 4, 5, 8, 12, 14):
+            raise InputError(
+                f"camera distortion: expected 0, 4, 5, 8, 12 or 14 coefficients, "
+                f"given {self.distortion.size}"
+            )
+
+    @classmethod
+    def assumed(cls, width_px: int, height_px: int, horizon_row_px: float | None = None) -> Camera:
+        """An unknown dashcam: 60 degree lens, 1.4 m up, 1.7 m ahead of the rear axle.
+
+        The focal length follows the width, but of no more than a 16:9 picture, since wider
+        pictures are usually cropped ones. The horizon is taken at the middle row unless given.
+        """
+        focal = ASSUMED_FOCAL_PER_WIDTH * min(width_px, height_px * 16 / 9)
+        cx, cy = (width_px - 1) / 2, (height_px - 1) / 2
+        row = cy if horizon_row_px is None else horizon_row_px
+        pitch = math.atan2(cy - row, focal)
+        matrix = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
+        pose = mounting_pose(ASSUMED_HEIGHT_M, pitch)
+        return cls(width_px, height_px, matrix, np.zeros(0), pose, "assumed")
+
+    @property
+    def height_m(self) -> float:
+        return float(self.vehicle_from_camera[2, 3])
+
+    @property
+    def pitch_rad(self) -> float:
+        """Angle of the optical axis below the horizontal."""
+        return -math.asin(float(np.clip(self.vehicle_from_camera[2, 2], -1.0, 1.0)))
+
+    @property
+    def yaw_rad(self) -> float:
+        """Angle of the optical axis to the left of the vehicle's x axis."""
+        return math.atan2(self.vehicle_from_camera[1, 2], self.vehicle_from_camera[0, 2])
+
+    @property
+    def horizon_row_px(self) -> float:
+        """Row of the horizon straight ahead of the camera (its centre column)."""
+        focal, cy = float(self.matrix[1, 1]), float(self.matrix[1, 2])
+        return cy - focal * math.tan(self.pitch_rad)
+
+    def with_vanishing_point(self, u_px: float, v_px: float, source: str) -> Camera:
+        """The same camera, turned so that the vehicle's x axis vanishes at (u_px, v_px).
+
+        Roll is taken as zero; position is kept.
+        """
+        x = (u_px - self.matrix[0, 2]) / self.matrix[0, 0]
+        y = (v_px - self.matrix[1, 2]) / self.matrix[1, 1]
+        pitch = math.atan(-y)  # the row of the horizon
+        yaw = math.atan2(x * math.cos(pitch), 1.0)
+        forward, left, height = self.vehicle_from_camera[:3, 3]
+        pose = mounting_pose(float(height), pitch, yaw, 0.0, float(forward), float(left))
+        return replace(self, vehicle_from_camera=pose, source=source)
+
+    def scaled_to(self, width_px: int, height_px: int) -> Camera:
+        """The same camera giving images of another size (the whole picture resized)."""
+        sx, sy = width_px / self.width_px, height_px / self.height_px
+        m = self.matrix.copy()
+        m[0] *= sx
+        m[1] *= sy
+        m[0, 2] = (self.matrix[0, 2] + 0.5) * sx - 0.5
+        m[1, 2] = (self.matrix[1, 2] + 0.5) * sy - 0.5
+        return replace(self, width_px=width_px, height_px=height_px, matrix=m)
+
+    def pixels_from_vehicle(self, points_m: Array) -> Array:
+        """Project (n, 3) vehicle points to (n, 2) pixels; NaN where a point is not in front."""
+        points = np.asarray(points_m, np.float64).reshape(-1, 3)
+        pose = self.vehicle_from_camera
+        cam = (points - pose[:3, 3]) @ pose[:3, :3]
+        out = np.full((len(points), 2), np.nan)
+        front = cam[:, 2] > 0.05
+        if not front.any():
+            return out
+        if self.distortion.size:
+            uv, _ = cv2.projectPoints(
+                cam[front], np.zeros(3), np.zeros(3), self.matrix, self.distortion
+            )
+            out[front] = uv.reshape(-1, 2)
+        else:
+            uvw = cam[front] @ self.matrix.T
+            out[front] = uvw[:, :2] / uvw[:, 2:]
+        return out
+
+    def ground_from_pixels(self, pixels: Array) -> Array:
+        """Cast (n, 2) pixels to the ground plane: (n, 2) vehicle x, y in m.
+
+        NaN at or above the horizon, where no ray meets the ground ahead.
+        """
+        uv = np.asarray(pixels, np.float64).reshape(-1, 2)
+        if self.distortion.size and len(uv):
+            rays2 = cv2.undistortPoints(uv[:, None], self.matrix, self.distortion).reshape(-1, 2)
+        else:
+            rays2 = (uv - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
+        rays = np.column_stack([rays2, np.ones(len(uv))]) @ self.vehicle_from_camera[:3, :3].T
+        centre = self.vehicle_from_camera[:3, 3]
+        down = rays[:, 2] < -1e-6
+        out = np.full((len(uv), 2), np.nan)
+        scale = -centre[2] / rays[down, 2]
+        out[down] = centre[:2] + rays[down, :2] * scale[:, None]
+        return out
+
+
+def load_camera(path: Path) -> Camera:
+    """Read a camera TOML file.
+
+    Keys: ``width_px height_px fx_px fy_px cx_px cy_px height_m`` and, optional, ``distortion``
+    (list), ``pitch_rad yaw_rad roll_rad forward_m left_m``.
+
+    Raises:
+        InputError: the file is missing or malformed, naming the key.
+    """
+    try:
+        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"camera file {path}: cannot be read ({e.strerror})") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"camera file {path}: not valid TOML ({e})") from e
+    need = ("width_px", "height_px", "fx_px", "fy_px", "cx_px", "cy_px", "height_m")
+    pose_keys = ("pitch_rad", "yaw_rad", "roll_rad", "forward_m", "left_m")
+    unknown = sorted(set(raw) - {*need, *pose_keys, "distortion"})
+    missing = [k for k in need if k not in raw]
+    if unknown or missing:
+        what = f"missing {', '.join(missing)}" if missing else f"unknown key {unknown[0]}"
+        raise InputError(f"camera file {path}: {what}; expected {', '.join(need)}")
+    try:
+        num = {k: float(raw[k]) for k in (*need, *pose_keys) if k in raw}
+        distortion = np.array([float(k) for k in raw.get("distortion", [])])
+    except (TypeError, ValueError) as e:
+        raise InputError(f"camera file {path}: every value must be a number ({e})") from e
+    matrix = np.array(
+        [[num["fx_px"], 0, num["cx_px"]], [0, num["fy_px"], num["cy_px"]], [0, 0, 1.0]]
+    )
+    pose = mounting_pose(num["height_m"], **{k: num[k] for k in pose_keys if k in num})
+    size = int(num["width_px"]), int(num["height_px"])
+    try:
+        return Camera(*size, matrix, distortion, pose, Path(path).name)
+    except InputError as e:
+        raise InputError(f"camera file {path}: {e}") from e

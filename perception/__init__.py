@@ -1,0 +1,1 @@
+"""Pixels to objects, surfaces and tracks; training, export and metrics."""

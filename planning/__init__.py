@@ -1,0 +1,1 @@
+"""Surfaces and tracks to a path the vehicle can drive."""

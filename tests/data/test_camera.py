@@ -1,0 +1,110 @@
+"""Camera: known geometry in, known pixels and metres out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from data.camera import Camera, load_camera, mounting_pose
+from data.errors import InputError
+
+
+def level_camera(pitch_rad: float = 0.0, yaw_rad: float = 0.0, distortion=()) -> Camera:
+    matrix = np.array([[1000.0, 0, 640], [0, 1000.0, 360], [0, 0, 1]])
+    pose = mounting_pose(1.5, pitch_rad, yaw_rad, forward_m=2.0)
+    return Camera(1280, 720, matrix, np.array(distortion), pose, "test")
+
+
+def test_point_straight_ahead_at_camera_height_is_the_image_centre():
+    uv = level_camera().pixels_from_vehicle(np.array([[12.0, 0.0, 1.5]]))
+    assert uv == pytest.approx(np.array([[640.0, 360.0]]))
+
+
+def test_ground_point_ten_metres_ahead_of_the_camera():
+    # 1.5 m below the axis at 10 m depth: 150 px below the centre
+    uv = level_camera().pixels_from_vehicle(np.array([[12.0, 0.0, 0.0]]))
+    assert uv == pytest.approx(np.array([[640.0, 510.0]]))
+
+
+def test_left_of_the_vehicle_is_left_in_the_image():
+    uv = level_camera().pixels_from_vehicle(np.array([[12.0, 1.0, 0.0]]))
+    assert uv[0, 0] == pytest.approx(540.0)
+
+
+def test_points_behind_and_pixels_above_the_horizon_are_nan():
+    camera = level_camera()
+    assert np.isnan(camera.pixels_from_vehicle(np.array([[-5.0, 0, 0]]))).all()
+    assert np.isnan(camera.ground_from_pixels(np.array([[640.0, 359.0]]))).all()
+
+
+@pytest.mark.parametrize("distortion", [(), (-0.25, 0.08, 0.001, -0.001, 0.0)])
+def test_ground_and_back(distortion):
+    camera = level_camera(0.05, -0.03, distortion)
+    ground = np.array([[8.0, 0.0], [15.0, 2.5], [40.0, -4.0]])
+    uv = camera.pixels_from_vehicle(np.column_stack([ground, np.zeros(3)]))
+    assert camera.ground_from_pixels(uv) == pytest.approx(ground, rel=1e-3, abs=1e-3)
+
+
+def test_nose_down_raises_the_horizon():
+    camera = level_camera(pitch_rad=0.1)
+    assert camera.pitch_rad == pytest.approx(0.1)
+    assert camera.horizon_row_px == pytest.approx(360 - 1000 * math.tan(0.1))
+
+
+def test_camera_turned_to_a_vanishing_point_sees_the_far_road_there():
+    camera = level_camera().with_vanishing_point(600.0, 300.0, "test")
+    far = camera.pixels_from_vehicle(np.array([[1e7, 0.0, 0.0]]))
+    assert far == pytest.approx(np.array([[600.0, 300.0]]), abs=0.01)
+    assert camera.height_m == pytest.approx(1.5)
+
+
+def test_assumed_camera_puts_the_horizon_where_it_is_told():
+    camera = Camera.assumed(1280, 720, horizon_row_px=300.0)
+    assert camera.horizon_row_px == pytest.approx(300.0)
+    assert camera.source == "assumed"
+
+
+def test_scaled_camera_sees_the_same_point_at_the_scaled_pixel():
+    camera, point = level_camera(0.03), np.array([[20.0, 3.0, 0.5]])
+    full, half = camera.pixels_from_vehicle(point), camera.scaled_to(640, 360)
+    assert half.pixels_from_vehicle(point) == pytest.approx((full + 0.5) / 2 - 0.5)
+
+
+GOOD = """
+width_px = 1280
+height_px = 720
+fx_px = 1000
+fy_px = 1000
+cx_px = 640
+cy_px = 360
+height_m = 1.5
+pitch_rad = 0.02
+"""
+
+
+def test_camera_file(tmp_path):
+    path = tmp_path / "camera.toml"
+    path.write_text(GOOD)
+    camera = load_camera(path)
+    assert (camera.width_px, camera.height_m, camera.source) == (1280, 1.5, "camera.toml")
+    assert camera.pitch_rad == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD.replace("fx_px = 1000", ""), "missing fx_px"),
+        (GOOD + "focal = 3", "unknown key focal"),
+        (GOOD.replace("1.5", "'high'"), "must be a number"),
+        (GOOD.replace("fx_px = 1000", "fx_px = -4"), "must be positive"),
+        (GOOD.replace("1.5", "nan"), "finite"),
+        ("width_px = ", "not valid TOML"),
+    ],
+)
+def test_bad_camera_files_say_what_is_wrong(tmp_path, text, says):
+    path = tmp_path / "camera.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        load_camera(path)
