@@ -1,0 +1,128 @@
+"""Readers, on small made sets and on the real ones."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from data.datasets import open_dataset
+from data.errors import InputError
+from data.taxonomy import CLASS_ID
+
+
+def write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def bdd(tmp_path):
+    """Two frames, the second without a lane file."""
+    entries = []
+    for name in ("a", "b"):
+        write(tmp_path / f"images/100k/train/{name}.jpg", np.full((72, 128, 3), 90, np.uint8))
+        drivable = np.full((72, 128), 2, np.uint8)
+        drivable[40:] = 0
+        write(tmp_path / f"labels/drivable/masks/train/{name}.png", drivable)
+        box = {"x1": 10, "y1": 20, "x2": 30.5, "y2": 40}
+        labels = [{"category": "car", "box2d": box}, {"category": "rider", "box2d": box}]
+        entries.append({"name": f"{name}.jpg", "labels": labels})
+    lane = np.zeros((72, 128), np.uint8)
+    lane[50:, 60:64], lane[50:, 70:] = 255, 128
+    write(tmp_path / "labels/lane/binary/train/a.png", lane)
+    path = tmp_path / "labels/det_20/det_train.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(entries))
+    return tmp_path
+
+
+def test_bdd100k_boxes_and_masks(bdd):
+    d = open_dataset(bdd, "train")
+    s = d.load(0)
+    assert d.tasks == ("detection", "drivable", "lane")
+    assert s.class_id.tolist() == [CLASS_ID["vehicle"], CLASS_ID["person"]]
+    assert s.xyxy[0].tolist() == [10, 20, 30.5, 40]
+    assert (s.drivable[39, 0], s.drivable[40, 0]) == (0, 1)
+    assert (s.lane[60, 61], s.lane[60, 0], s.lane[60, 90]) == (1, 0, 255)
+
+
+def test_bdd100k_frame_without_a_lane_file_has_unknown_lanes_not_none(bdd):
+    s = open_dataset(bdd, "train").load(1)
+    assert s.lane is None
+    assert s.drivable is not None
+
+
+def test_bdd100k_unknown_category_is_named(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    path.write_text(path.read_text().replace("rider", "spaceship"))
+    with pytest.raises(InputError, match="spaceship"):
+        open_dataset(bdd, "train").load(0)
+
+
+def test_mask_value_without_meaning_is_named(bdd):
+    write(bdd / "labels/drivable/masks/train/a.png", np.full((72, 128), 7, np.uint8))
+    with pytest.raises(InputError, match="mask value 7"):
+        open_dataset(bdd, "train").load(0)
+
+
+def test_voc_boxes_and_unlabelled_persons(tmp_path):
+    write(tmp_path / "images/train/x.jpg", np.zeros((38, 64, 3), np.uint8))
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>11</xmax><ymax>12</ymax></bndbox>"
+    (tmp_path / "labels/train").mkdir(parents=True)
+    (tmp_path / "labels/train/x.xml").write_text(
+        f"<annotation><object><name>motobike</name>{box}</object></annotation>"
+    )
+    s = open_dataset(tmp_path, "train").load(0)
+    assert s.class_id.tolist() == [CLASS_ID["two_wheeler"]]
+    assert not s.labelled_classes[CLASS_ID["person"]]
+
+
+def test_kitti_dont_care_is_ignored_for_every_class(tmp_path):
+    write(tmp_path / "training/image_2/000000.png", np.zeros((37, 124, 3), np.uint8))
+    (tmp_path / "training/label_2").mkdir(parents=True)
+    rest = "-1 -1 -10"
+    (tmp_path / "training/label_2/000000.txt").write_text(
+        f"Van 0.00 0 1.5 10 12 30 33 1.5 1.6 3.7 1 1.7 20 1.5\nDontCare {rest} 50 5 60 9 "
+        "-1 -1 -1 -1000 -1000 -1000 -10\n"
+    )
+    s = open_dataset(tmp_path, "test").load(0)
+    assert s.class_id[0] == CLASS_ID["vehicle"]
+    assert s.xyxy[0].tolist() == [10, 12, 30, 33]
+    assert s.ignore.tolist() == [False] + [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [(False, "no such folder"), (True, "layout not recognised")],
+)
+def test_unknown_folders(tmp_path, make, says):
+    folder = tmp_path / "set"
+    if make:
+        folder.mkdir()
+    with pytest.raises(InputError, match=says):
+        open_dataset(folder, "train")
+
+
+@pytest.mark.parametrize(
+    ("folder", "split", "count", "tasks"),
+    [
+        ("bdd100k_subset", "train", 308, ("detection", "drivable", "lane")),
+        ("bdd100k_subset", "val", 51, ("detection", "drivable", "lane")),
+        ("bdd100k_subset", "test", 76, ("detection", "drivable", "lane")),
+        ("idd_lite", "train", 1403, ("drivable",)),
+        ("idd_lite", "val", 204, ("drivable",)),
+        ("idd_lite", "test", 404, ()),
+        ("camvid", "val", 101, ("drivable",)),
+        ("carla_detection", "train", 779, ("detection",)),
+        ("kitti_object", "test", 51, ("detection",)),
+    ],
+)
+def test_real_sets(realdata, folder, split, count, tasks):
+    d = open_dataset(realdata / folder, split)
+    assert (len(d), d.tasks) == (count, tasks)
+    assert len(set(d.names)) == count
+    s = d.load(count // 2)
+    assert s.image.ndim == 3
