@@ -1,0 +1,320 @@
+"""Decoding a video's packets: what came, what is missing, and how to reach a moment in it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from data.errors import InputError
+from data.logs.selection import MAX_IMAGE_PX, NS_PER_S
+from data.types import U8
+
+# Only formats that hold video themselves: a playlist in disguise could open other files or hosts.
+_FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,ivf,mjpeg"
+_THREADS = 2
+_FALLBACK_RATE = Fraction(25)
+_SEEK_BACK_S = (0, 1, 4, 15, 60)
+_RETRIES = 8  # failed reads in a row after which a file counts as ended
+_TURN = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+# A frame and how many frames between it and the one before could not be decoded; None at the end.
+Decoded = tuple[VideoFrame | None, int]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What opening a video tells.
+
+    Attributes:
+        width_px, height_px: of the first frame, upright.
+        time_base: seconds per unit of pts; first_pts: None if the frames have no times.
+        rate: mean frames per second; constant: whether frames are known to lie on its raster.
+        declared_frames, end_ns: what the file says of itself, None where it does not.
+        slack_ns: how far the last frame may fall short of ``end_ns`` in a sound file.
+    """
+
+    width_px: int
+    height_px: int
+    time_base: Fraction
+    first_pts: int | None
+    rate: Fraction
+    constant: bool
+    declared_frames: int | None
+    end_ns: int | None
+    slack_ns: int
+
+    @property
+    def step_ns(self) -> int:
+        return round(NS_PER_S / self.rate)
+
+    def time_ns(self, pts: int) -> int:
+        return round((pts - (self.first_pts or 0)) * self.time_base * NS_PER_S)
+
+    def end_of_ns(self, frame: VideoFrame, t_ns: int) -> int:
+        """When the frame at ``t_ns`` ends: by its own duration, else by the frame rate."""
+        duration = getattr(frame, "duration", 0) or 0
+        return t_ns + (round(duration * self.time_base * NS_PER_S) or self.step_ns)
+
+
+def read_facts(path: Path, fps: Fraction | None) -> VideoFacts:
+    """Open, decode one frame, and collect what the file says; ``fps`` is for frames without times.
+
+    Raises:
+        InputError: as for ``VideoLog``.
+    """
+    container, stream = open_video(path)
+    with container:
+        frame, _ = next(decode(stream, packets_of(container, stream)))
+        if frame is None or stream.time_base is None:
+            raise InputError(f"{path}: no frame of this video could be decoded")
+        rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+        rate = next((r for r in rates if r and r <= 1000), _FALLBACK_RATE)
+        if frame.pts is None and fps is not None:
+            rate = fps
+        end_ns, slack_ns = _declared_end_ns(container, stream, frame.pts)
+        frames = stream.frames or (round(end_ns * rate / NS_PER_S) if end_ns else None)
+        constant = bool(
+            stream.frames
+            and end_ns
+            and stream.average_rate == stream.base_rate
+            and abs(end_ns * rate / NS_PER_S - stream.frames) < 0.6
+        )
+        height, width = to_bgr(frame).shape[:2]
+        slack_ns = max(slack_ns, round(1.5 * NS_PER_S / rate))
+        return VideoFacts(
+            width, height, stream.time_base, frame.pts, rate, constant, frames, end_ns, slack_ns
+        )
+
+
+def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
+    """Open a file's first video stream, silently and with few threads.
+
+    Raises:
+        InputError: not a video, no video stream, no decoder for it, or above 100 megapixels.
+    """
+    try:
+        # resolved: a relative name with a colon would be read as a protocol
+        container = av.open(str(path.resolve()), options={"format_whitelist": _FORMATS})
+    except (av.FFmpegError, ValueError, OSError) as e:
+        raise InputError(
+            f"{path}: not a video that can be read, or cut short before its index was written "
+            f"({_reason(e)}); expected mp4, mov, mkv, webm or avi"
+        ) from e
+    pictures = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & pictures]
+    if not streams or streams[0].codec_context is None:
+        container.close()
+        raise InputError(f"{path}: holds no video stream that can be decoded")
+    stream = streams[0]
+    if stream.codec_context.width * stream.codec_context.height > MAX_IMAGE_PX:
+        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+        container.close()
+        raise InputError(f"{path}: {size} is above the limit of 100 megapixels; scale it down")
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = _THREADS
+    return container, stream
+
+
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packet | None]:
+    """The stream's packets, going on after damage where the file allows; None at the end."""
+    failures = 0
+    while failures < _RETRIES:
+        try:
+            for packet in container.demux(stream):
+                if packet.size or packet.dts is not None:
+                    failures = 0
+                    yield packet
+            break
+        except av.FFmpegError:
+            failures += 1
+    yield None
+
+
+def decode(stream: VideoStream, packets: Iterable[Packet | None]) -> Iterator[Decoded]:
+    """Decode, counting frames that are lost or damaged instead of delivering them.
+
+    A frame is known to be missing when its packet's time lies before that of a frame that came.
+    What cannot be decoded before the first frame (it refers to what was cut off) is not counted.
+    """
+    ledger = _Ledger()
+    for packet in packets:
+        if packet is not None and packet.pts is not None and not packet.is_discard:
+            ledger.expect(packet)
+        for frame in _frames_of(stream, packet):
+            if frame.pts is None or ledger.accept(frame, frame.pts):
+                yield frame, ledger.take_missing()
+    yield None, ledger.take_missing() + ledger.outstanding
+
+
+class _Ledger:
+    """Sets the frames that come against the packets that were read.
+
+    A key is (epoch, pts): a new epoch begins where decoding times go back, as in joined files.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[tuple[int, int]] = []  # a heap: keys whose frame has not come
+        self._keys: dict[int, list[tuple[int, int]]] = {}  # by pts, in order of reading
+        self._damaged: set[tuple[int, int]] = set()
+        self._lost: set[tuple[int, int]] = set()
+        self._missing = 0
+        self._started = False
+        self._epoch = 0
+        self._last_dts: int | None = None
+
+    @property
+    def outstanding(self) -> int:
+        return len(self._due) if self._started else 0
+
+    def expect(self, packet: Packet) -> None:
+        if packet.pts is None:
+            return
+        if packet.dts is not None:
+            self._epoch += self._last_dts is not None and packet.dts < self._last_dts
+            self._last_dts = packet.dts
+        key = (self._epoch, packet.pts)
+        heapq.heappush(self._due, key)
+        self._keys.setdefault(packet.pts, []).append(key)
+        if packet.is_corrupt:
+            self._damaged.add(key)
+
+    def accept(self, frame: VideoFrame, pts: int) -> bool:
+        """Enter a decoded frame; whether it is sound and in time to be delivered."""
+        keys = self._keys.pop(pts, [])
+        fresh = [k for k in keys if k not in self._lost]
+        self._lost.difference_update(keys)
+        if not fresh:
+            return not keys  # lost: it comes after frames that follow it
+        if fresh[1:]:
+            self._keys[pts] = fresh[1:]
+        passed = []
+        while self._due and self._due[0] <= fresh[0]:
+            passed.append(heapq.heappop(self._due))
+        sound = not (frame.is_corrupt or fresh[0] in self._damaged)
+        if self._started:
+            lost = [k for k in passed if k != fresh[0]]
+            self._lost.update(lost)
+            self._missing += len(lost) + (not sound)
+        self._started |= sound
+        return sound
+
+    def take_missing(self) -> int:
+        """Frames missing since this was last asked."""
+        missing, self._missing = self._missing, 0
+        return missing
+
+
+def _frames_of(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
+    with suppress(av.FFmpegError):  # what is lost shows in the times of what comes
+        return list(stream.codec_context.decode(packet))
+    return []
+
+
+def decode_from(path: Path, facts: VideoFacts, start_ns: int) -> tuple[int, Iterator[Decoded]]:
+    """Decode from a keyframe at or before ``start_ns``: (index of the first frame, frames).
+
+    Seeks by pts; where that leads past the start (indices that go by decoding order, open groups
+    of pictures), seeks further back, at last to the beginning.
+    """
+    if facts.first_pts is not None:
+        # one unit early, as the wanted frame's time may have been rounded up
+        target = facts.first_pts + math.floor(start_ns / facts.time_base / NS_PER_S) - 1
+        for back_s in _SEEK_BACK_S:
+            seek_pts = target - math.ceil(back_s / facts.time_base)
+            if seek_pts <= facts.first_pts:
+                break
+            container, frames = _seek(path, seek_pts)
+            head, _ = next(frames, (None, 0))
+            if head is not None and head.pts is not None and head.pts <= target:
+                index = _index_of(path, facts, head.pts)
+                return index, _closing(container, itertools.chain([(head, 0)], frames))
+            container.close()
+    container, stream = open_video(path)
+    return 0, _closing(container, decode(stream, packets_of(container, stream)))
+
+
+def _seek(path: Path, seek_pts: int) -> tuple[InputContainer, Iterator[Decoded]]:
+    container, stream = open_video(path)
+    nothing: Iterator[Decoded] = iter(())
+    try:
+        container.seek(seek_pts, stream=stream)
+    except av.FFmpegError:
+        return container, nothing
+    packets = packets_of(container, stream)
+    lead = next(packets)
+    # Pictures shown before their keyframe may be decoded from references that are not there.
+    if lead is None or lead.pts is None or lead.pts > seek_pts:
+        return container, nothing
+    return container, decode(stream, itertools.chain([lead], packets))
+
+
+def _closing(container: InputContainer, frames: Iterator[Decoded]) -> Iterator[Decoded]:
+    with container:
+        yield from frames
+
+
+def _index_of(path: Path, facts: VideoFacts, pts: int) -> int:
+    """Number of the frame shown at ``pts``: from the rate, else by counting packets before it."""
+    since = (pts - (facts.first_pts or 0)) * facts.time_base * facts.rate
+    if facts.constant and abs(since - round(since)) < Fraction(1, 20):
+        return round(since)
+    count = 0
+    container, stream = open_video(path)
+    with container:
+        for packet in packets_of(container, stream):
+            if packet is None or (packet.dts is not None and packet.dts > pts):
+                break
+            if packet.pts is not None and not packet.is_discard:
+                count += (facts.first_pts or 0) <= packet.pts < pts
+    return count
+
+
+def to_bgr(frame: VideoFrame) -> U8:
+    """(h, w, 3) uint8 BGR, upright, by the frame's own colour matrix and range.
+
+    Raises:
+        InputError: more than 100 megapixels.
+    """
+    if frame.width * frame.height > MAX_IMAGE_PX:
+        raise InputError(f"a frame of {frame.width}x{frame.height} is above 100 megapixels")
+    image = frame.to_ndarray(format="bgr24", threads=1)
+    turn = _TURN.get(round(frame.rotation) % 360)
+    return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
+
+
+def _declared_end_ns(
+    container: InputContainer, stream: VideoStream, first_pts: int | None
+) -> tuple[int | None, int]:
+    """The end the file declares, from the first frame, and how loosely (both ns)."""
+    base = stream.time_base or Fraction(1)
+    first_s = (first_pts or 0) * base
+    if stream.duration:
+        start_pts = first_pts or 0 if stream.start_time is None else stream.start_time
+        return round(((start_pts + stream.duration) * base - first_s) * NS_PER_S), 0
+    tag = stream.metadata.get("DURATION", "")  # Matroska: hours:minutes:seconds from time 0
+    with suppress(ValueError):
+        hours, minutes, seconds = tag.rstrip("\0").split(":")
+        end_s = Fraction(hours) * 3600 + Fraction(minutes) * 60 + Fraction(seconds)
+        return round((end_s - first_s) * NS_PER_S), NS_PER_S // 4
+    if container.duration:
+        end_s = Fraction((container.start_time or 0) + container.duration, av.time_base)
+        return round((end_s - first_s) * NS_PER_S), NS_PER_S  # sound may run longer than video
+    return None, 0
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", "") or error).splitlines()[0]

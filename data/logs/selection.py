@@ -1,0 +1,100 @@
+"""What every log offers, and which of its frames are wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+from data.errors import InputError
+from data.types import Frame
+
+NS_PER_S = 1_000_000_000
+MAX_IMAGE_PX = 100_000_000  # larger pictures are refused before they are decoded
+_MAX_FAULTS = 20
+
+
+class Log(Protocol):
+    """A recorded drive; iterating yields its frames in order of time.
+
+    Attributes:
+        name: file or folder name; kind: 'video' or 'images'.
+        width_px, height_px: of the first frame, as delivered (upright).
+        nominal_fps: the source's mean frame rate, before ``every``.
+        expected_frames: how many frames will come; an estimate where the rate varies or the
+            source does not say, None where nothing is known.
+        time_source: where ``Frame.t_ns`` comes from, for the record.
+        faults: what was wrong with the source, filled while iterating.
+    """
+
+    name: str
+    kind: str
+    width_px: int
+    height_px: int
+    nominal_fps: float
+    expected_frames: int | None
+    time_source: str
+    faults: list[str]
+
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames of a source to deliver.
+
+    ``start_ns`` inclusive and ``stop_ns`` exclusive count from the source's first frame; of the
+    frames between, each ``every``-th from the first on, ``max_frames`` at most.
+    """
+
+    start_ns: int = 0
+    stop_ns: int | None = None
+    every: int = 1
+    max_frames: int | None = None
+
+    @classmethod
+    def checked(
+        cls, start_s: float, stop_s: float | None, every: int, max_frames: int | None
+    ) -> Selection:
+        """Build from options in seconds.
+
+        Raises:
+            InputError: an option is out of range, naming it.
+        """
+        if not (math.isfinite(start_s) and start_s >= 0):
+            raise InputError(f"start: expected seconds from 0 on, given {start_s}")
+        if stop_s is not None and not (math.isfinite(stop_s) and stop_s > start_s):
+            raise InputError(f"stop: expected seconds after the start {start_s}, given {stop_s}")
+        if every < 1:
+            raise InputError(f"every: expected a whole number from 1 on, given {every}")
+        if max_frames is not None and max_frames < 1:
+            raise InputError(f"max frames: expected a whole number from 1 on, given {max_frames}")
+        stop_ns = None if stop_s is None else round(stop_s * NS_PER_S)
+        return cls(round(start_s * NS_PER_S), stop_ns, every, max_frames)
+
+    def expected(self, total: int, rate: Fraction) -> int:
+        """Frames delivered of a source of ``total`` frames at a constant ``rate`` (1/s)."""
+        first = math.ceil(Fraction(self.start_ns, NS_PER_S) * rate)
+        end = total
+        if self.stop_ns is not None:
+            end = min(end, math.ceil(Fraction(self.stop_ns, NS_PER_S) * rate))
+        return self._thinned(max(end - first, 0))
+
+    def expected_at(self, times_ns: list[int]) -> int:
+        """Frames delivered of a source whose times are all known."""
+        stop = math.inf if self.stop_ns is None else self.stop_ns
+        return self._thinned(sum(self.start_ns <= t < stop for t in times_ns))
+
+    def _thinned(self, count: int) -> int:
+        count = -(-count // self.every)
+        return count if self.max_frames is None else min(count, self.max_frames)
+
+
+def add_fault(faults: list[str], text: str) -> None:
+    """Note a fault, keeping the list short when a source is damaged throughout."""
+    if len(faults) < _MAX_FAULTS:
+        faults.append(text)
+    elif len(faults) == _MAX_FAULTS:
+        faults.append("more faults followed and are not listed")

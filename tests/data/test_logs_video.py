@@ -1,0 +1,372 @@
+"""Video logs: exact times, seeking, and damage of every kind."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from data.logs import Log, VideoLog, open_log
+
+REALDATA = Path(
+    os.environ.get("ROADSTACK_REALDATA", Path(__file__).parents[3] / "shared" / "realdata")
+)
+SIZE = (96, 64)  # width, height
+SILENT = {"x265-params": "log-level=none:pools=1:frame-threads=1", "preset": "ultrafast"}
+
+
+def picture(index: int, width: int = SIZE[0], height: int = SIZE[1]) -> np.ndarray:
+    """A picture that tells its index: a bright bar moves over a gradient with some grain."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(20, 200, width, dtype=np.uint8)
+    image[..., 1] = np.linspace(200, 40, height, dtype=np.uint8)[:, None]
+    left = (index * 4) % width
+    image[:, left : left + 8, 2] = 220
+    return image + np.random.default_rng(index).integers(0, 12, (height, width, 1), np.uint8)
+
+
+def write_video(
+    path: Path,
+    times: Sequence[int],
+    codec: str = "libx264",
+    time_base: Fraction = Fraction(1, 25),
+    options: dict[str, str] | None = None,
+    movflags: str = "",
+    rate: int = 25,
+    pix_fmt: str = "yuv420p",
+) -> Path:
+    """Encode one ``picture`` for each pts of ``times``."""
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as out:
+        stream = out.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = time_base
+        stream.codec_context.thread_count = 1
+        for i, pts in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24")
+            frame = frame.reformat(format=pix_fmt)
+            frame.pts, frame.time_base = pts, time_base
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def contents(log: Log) -> list[tuple[int, int, bytes]]:
+    return [(f.index, f.t_ns, f.image.tobytes()) for f in log]
+
+
+def times_ms(log: Log) -> list[float]:
+    return [f.t_ns / 1e6 for f in log]
+
+
+@pytest.fixture(scope="module")
+def b_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 frames of H.264 at 25 fps: B-frames, open groups of pictures, a keyframe each second."""
+    options = {"g": "25", "bf": "3", "x264-params": "open-gop=1:b-pyramid=normal:scenecut=0"}
+    path = tmp_path_factory.mktemp("video") / "b_frames.mp4"
+    return write_video(path, range(100), options=options, movflags="+faststart")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("h264.mp4", "libx264", "yuv420p"),
+        ("h264.mov", "libx264", "yuv420p"),
+        ("h264.mkv", "libx264", "yuv420p"),
+        ("hevc.mp4", "libx265", "yuv420p"),
+        ("mjpeg.avi", "mjpeg", "yuvj420p"),
+        ("mjpeg.mkv", "mjpeg", "yuvj420p"),
+        ("mpeg4.avi", "mpeg4", "yuv420p"),
+        ("mpeg4.mp4", "mpeg4", "yuv420p"),
+        ("vp9.webm", "libvpx-vp9", "yuv420p"),
+    ],
+)
+def test_codecs_and_containers(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    options = SILENT if codec == "libx265" else {"cpu-used": "8"} if codec[:3] == "lib" else {}
+    options = {"b:v": "2000000"} if codec == "mpeg4" else options
+    path = write_video(tmp_path / name, range(20), codec, options=options, pix_fmt=pix_fmt)
+    log = open_log(path)
+    frames = list(log)
+    assert (log.kind, log.name, log.width_px, log.height_px) == ("video", name, *SIZE)
+    assert log.nominal_fps == 25 and log.expected_frames == 20
+    assert [f.index for f in frames] == list(range(20))
+    assert [f.t_ns for f in frames] == [i * 40_000_000 for i in range(20)]
+    assert log.faults == []
+    for f in (frames[0], frames[13]):  # right picture, right colours
+        assert f.image.dtype == np.uint8 and f.camera is None
+        assert np.abs(f.image.astype(int) - picture(f.index)).mean() < 12
+
+
+def test_video_without_times_goes_by_the_rate(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "raw.h264", range(10))
+    log = open_log(path, fps=20)
+    assert times_ms(log) == [i * 50 for i in range(10)]
+    assert log.time_source == "given 20 fps: the frames have no times"
+    assert times_ms(open_log(path, fps=20, start_s=0.3)) == [300, 350, 400, 450]
+    assert "the frames have no times" in open_log(path).time_source
+
+
+def test_variable_rate_keeps_exact_times_and_counts_frames(tmp_path: Path) -> None:
+    base = Fraction(1, 90_000)
+    times = [3007, 6013, 9001, 30011, 30500, 61003, 90007, 90008, 180_001, 181_000]
+    options = {"g": "3", "bf": "2"}
+    path = write_video(tmp_path / "vfr.mp4", times, time_base=base, options=options)
+    expected = [round((t - times[0]) * base * 10**9) for t in times]
+    whole = contents(open_log(path))
+    assert [t for _, t, _ in whole] == expected
+    for start_ns in (0, *expected):
+        part = contents(open_log(path, start_s=start_ns / 1e9))
+        assert part == [x for x in whole if x[1] >= start_ns]
+
+
+def test_seeking_gives_what_decoding_from_the_start_gives(b_frames: Path) -> None:
+    whole = contents(open_log(b_frames))
+    assert [(i, t) for i, t, _ in whole] == [(i, i * 40_000_000) for i in range(100)]
+    for start_s in (0.01, 0.96, 0.97, 1.0, 1.04, 1.5, 2.92, 3.0, 3.96):
+        log = open_log(b_frames, start_s=start_s)
+        part = contents(log)
+        assert part == [x for x in whole if x[1] >= start_s * 1e9], start_s
+        assert len(part) == log.expected_frames and log.faults == []
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
+def test_seeking_in_other_containers(tmp_path: Path, suffix: str) -> None:
+    bf = "0" if suffix == ".avi" else "2"
+    path = write_video(tmp_path / f"v{suffix}", range(75), options={"g": "10", "bf": bf})
+    whole = contents(open_log(path))
+    assert [i for i, _, _ in whole] == list(range(75))
+    for start_s in (0.5, 1.0, 1.7, 2.9):
+        part = contents(open_log(path, start_s=start_s))
+        assert part == [x for x in whole if x[1] >= round(start_s * 1e9)]
+
+
+def test_seeking_does_not_decode_what_lies_before(b_frames: Path) -> None:
+    log = open_log(b_frames, start_s=3.5, max_frames=1)
+    assert isinstance(log, VideoLog)
+    first_decoded = next(iter(log._timed()))[0]
+    assert 25 <= first_decoded <= 87
+    assert [f.index for f in log] == [88]
+
+
+def test_start_stop_every_and_max(b_frames: Path) -> None:
+    log = open_log(b_frames, start_s=0.4, stop_s=1.2, every=3)
+    assert [f.index for f in log] == [10, 13, 16, 19, 22, 25, 28] and log.expected_frames == 7
+    log = open_log(b_frames, every=10, max_frames=4)
+    assert [f.index for f in log] == [0, 10, 20, 30] and log.expected_frames == 4
+    assert contents(log) == contents(log)  # can be read twice
+
+
+def test_cut_short_video_gives_frames_up_to_the_cut(b_frames: Path, tmp_path: Path) -> None:
+    whole = contents(open_log(b_frames))
+    data = b_frames.read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data[: len(data) * 6 // 10])
+    log = open_log(path)
+    part = contents(log)
+    assert 20 < len(part) < 90
+    same = [a == b for a, b in zip(part, whole, strict=False)]
+    assert all(same[:-4])  # the last few may lack a reference
+    assert "video cut short" in log.faults[-1] and f"{len(part)} of 100" in log.faults[-1]
+    log = open_log(path, start_s=1.0)
+    assert contents(log) == part[25:]
+    assert "cut short" in log.faults[-1]
+    log = open_log(path, stop_s=0.5)
+    assert len(list(log)) == 13 and log.faults == []
+
+
+def test_corrupt_packets_are_skipped_and_noted(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.avi", range(40), "mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(path)) as file:
+        spans = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    at, size = spans[7]
+    data[at + 20 : at + size] = bytes(size - 20)
+    path.write_bytes(data)
+    log = open_log(path)
+    assert [f.index for f in log] == [i for i in range(40) if i != 7]
+    assert log.faults == ["a corrupt frame at 0.28 s skipped"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_damage_never_raises(b_frames: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = np.frombuffer(b_frames.read_bytes(), np.uint8).copy()
+    media = bytes(data).index(b"mdat") + 4
+    at = rng.integers(media + 2000, len(data), 60)
+    data[at] = rng.integers(0, 256, 60)
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(data.tobytes())
+    frames = [(f.index, f.t_ns) for f in open_log(path)]
+    assert frames == [(i, i * 40_000_000) for i, _ in frames] and len(frames) > 20
+    assert frames == sorted(set(frames))
+
+
+def test_times_that_go_back_are_shifted(tmp_path: Path) -> None:
+    one = write_video(tmp_path / "a.ts", range(20), options={"bf": "0"})
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one.read_bytes() * 2)
+    log = open_log(path)
+    frames = [(f.index, f.t_ns / 1e6) for f in log]
+    # at the seam a frame may count as damaged: the file's packet counters jump there
+    assert frames == [(i, i * 40) for i, _ in frames] and len(frames) >= 38
+    assert "frame 20 goes back in time: it and all later ones are shifted" in log.faults
+
+
+def turned(path: Path, degrees: int) -> None:
+    """Write a phone's display matrix (clockwise turn) into the track header of an mp4."""
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    matrix = [cos, sin, 0, -sin, cos, 0, 0, 0]
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = struct.pack(">9i", *(v << 16 for v in matrix), 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_phone_video_comes_upright(tmp_path: Path, degrees: int) -> None:
+    path = write_video(tmp_path / "phone.mp4", range(3))
+    straight = next(iter(open_log(path))).image
+    turned(path, degrees)
+    log = open_log(path)
+    image = next(iter(log)).image
+    assert np.array_equal(image, np.rot90(straight, -degrees // 90))
+    assert (log.height_px, log.width_px) == image.shape[:2]
+    assert log.faults == []
+
+
+@pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, False), (1, True), (6, True)])
+def test_colour_matrix_and_range_are_honoured(tmp_path: Path, matrix: int, full: bool) -> None:
+    path = tmp_path / "colour.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_range = matrix, 2 if full else 1
+        rgb = np.array([200.0, 30, 60]) / 255
+        kr, kb = (0.2126, 0.0722) if matrix == 1 else (0.299, 0.114)
+        luma = kr * rgb[0] + (1 - kr - kb) * rgb[1] + kb * rgb[2]
+        chroma = np.array([(rgb[2] - luma) / (1 - kb), (rgb[0] - luma) / (1 - kr)]) / 2
+        scale = (255, 255, 0) if full else (219, 224, 16)
+        values = [scale[2] + scale[0] * luma, *(128 + scale[1] * chroma)]
+        frame = av.VideoFrame(*SIZE, "yuv420p")
+        frame.colorspace, frame.color_range = matrix, 2 if full else 1
+        for plane, value in zip(frame.planes, values, strict=True):
+            plane.update(bytes([round(value)]) * plane.buffer_size)
+        out.mux([*stream.encode(frame), *stream.encode(None)])
+    image = next(iter(open_log(path))).image
+    assert np.abs(image[32, 48].astype(int) - (60, 30, 200)).max() <= 4
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "bad.mp4"
+    if kind == "missing":
+        return path
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("this is no video\n" * 50)
+    elif kind == "playlist":
+        path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n")
+    elif kind == "no index":
+        write_video(path, range(30))
+        path.write_bytes(path.read_bytes()[:3000])
+    elif kind == "sound only":
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("aac", rate=8000)
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate = 8000
+            out.mux([*stream.encode(sound), *stream.encode(None)])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("missing", "no such file"),
+        ("empty", "empty"),
+        ("text", "not a video"),
+        ("playlist", "not a video"),
+        ("no index", "cut short before its index"),
+        ("sound only", "no video stream"),
+    ],
+)
+def test_bad_files_are_input_errors(tmp_path: Path, kind: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        open_log(broken(tmp_path, kind))
+    assert "\n" not in str(caught.value) and "bad.mp4" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"every": 0}, "every"),
+        ({"every": -2}, "every"),
+        ({"start_s": -1.0}, "start"),
+        ({"start_s": float("nan")}, "start"),
+        ({"start_s": 2.0, "stop_s": 2.0}, "stop"),
+        ({"max_frames": 0}, "max frames"),
+        ({"fps": 0.0}, "fps"),
+        ({"start_s": 4.0}, "beyond the end of the video at 4.000 s"),
+        ({"start_s": 400.0}, "beyond the end"),
+    ],
+)
+def test_bad_options_are_input_errors(b_frames: Path, options: dict[str, float], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        open_log(b_frames, **options)  # type: ignore[arg-type]
+
+
+def test_start_beyond_an_undeclared_end_is_found_while_reading(tmp_path: Path) -> None:
+    log = open_log(write_video(tmp_path / "raw.h264", range(10)), start_s=3.0)
+    with pytest.raises(InputError, match="beyond the end"):
+        list(log)
+
+
+def test_unreadable_file(b_frames: Path, tmp_path: Path) -> None:
+    path = tmp_path / "locked.mp4"
+    path.write_bytes(b_frames.read_bytes())
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(InputError, match="cannot be read"):
+        open_log(path)
+
+
+def test_huge_video_is_refused(monkeypatch: pytest.MonkeyPatch, b_frames: Path) -> None:
+    monkeypatch.setattr("data.logs.decoding.MAX_IMAGE_PX", 1000)
+    with pytest.raises(InputError, match="100 megapixels"):
+        open_log(b_frames)
+
+
+def test_nothing_is_printed(b_frames: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    path = tmp_path / "cut.mp4"
+    data = b_frames.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    list(open_log(path))
+    with pytest.raises(InputError):
+        open_log(broken(tmp_path, "text"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not (REALDATA / "clips").is_dir(), reason=f"no clips in {REALDATA}")
+@pytest.mark.parametrize(
+    ("name", "count", "size"),
+    [("solidWhiteRight.mp4", 221, (960, 540)), ("test_video.mp4", 38, (1280, 720))],
+)
+def test_real_clips(name: str, count: int, size: tuple[int, int]) -> None:
+    log = open_log(REALDATA / "clips" / name)
+    assert (log.expected_frames, log.width_px, log.height_px) == (count, *size)
+    whole = [(f.index, f.t_ns, f.image[::9, ::7].tobytes()) for f in log]
+    assert [(i, t) for i, t, _ in whole] == [(i, i * 40_000_000) for i in range(count)]
+    assert log.time_source == "pts" and log.faults == []
+    start_s = (count - 9) * 0.04
+    part = open_log(REALDATA / "clips" / name, start_s=start_s)
+    assert [(f.index, f.t_ns, f.image[::9, ::7].tobytes()) for f in part] == whole[-9:]
