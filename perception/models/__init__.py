@@ -1,0 +1,1 @@
+"""The networks, readable without any training code. PyTorch is needed here and not at run time."""

@@ -1,0 +1,102 @@
+"""The multi-task network: objects, drivable surface and lane lines from one image.
+
+A feature pyramid (Lin et al. 2017) over EfficientNet-Lite0 ends at stride 4. Objects are peaks
+of a centre heat map with box edges regressed at the peak (CenterNet, Zhou et al. 2019; TTFNet,
+Liu et al. 2020), so no non-maximum suppression is needed. Surfaces come out at stride 2.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data.taxonomy import CLASSES
+from perception.models.efficientnet_lite import EfficientNetLite0
+
+STRIDE = 4  # of the heat and box maps
+MASK_STRIDE = 2
+MASKS = ("drivable", "lane")
+
+
+class Output(NamedTuple):
+    """Raw maps: ``heat`` (n, 5, h/4, w/4) logits; ``box`` (n, 4, h/4, w/4) distances from the
+    cell's centre to left, top, right, bottom in px of the network's input; ``mask``
+    (n, 2, h/2, w/2) logits of drivable and lane."""
+
+    heat: Tensor
+    box: Tensor
+    mask: Tensor
+
+
+def conv(c_in: int, c_out: int, kernel: int = 3, dilation: int = 1, groups: int = 1) -> nn.Module:
+    pad = dilation * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, 1, pad, dilation, groups, bias=False),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Context(nn.Module):
+    """Wide view at stride 32: dilated depthwise branches and the image's mean."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.reduce = conv(c_in, c_out, 1)
+        self.branches = nn.ModuleList(conv(c_out, c_out, 3, d, groups=c_out) for d in (1, 2, 4))
+        self.pool = nn.Conv2d(c_out, c_out, 1)
+        self.mix = conv(4 * c_out, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduce(x)
+        mean = F.relu(self.pool(x.mean((2, 3), keepdim=True)))
+        return self.mix(torch.cat([x, *(b(x) for b in self.branches)], 1)) + mean
+
+
+class Pyramid(nn.Module):
+    """Top-down feature pyramid ending at stride 4 with ``width`` channels."""
+
+    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.context = Context(channels[-1], width)
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[:-1])
+        self.smooth = nn.ModuleList(
+            [nn.Identity(), conv(width, width), conv(width, width)]  # strides 4, 8, 16
+        )
+
+    def forward(self, taps: list[Tensor]) -> Tensor:
+        x = self.context(taps[-1])
+        for i in (2, 1, 0):
+            up = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = self.smooth[i](self.lateral[i](taps[i]) + up)
+        return x
+
+
+class MultiTaskNet(nn.Module):
+    """``base``: EfficientNet-Lite0, 64-channel pyramid, peak detection and two surfaces."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.backbone = EfficientNetLite0()
+        self.pyramid = Pyramid(self.backbone.channels, width)
+        self.det_stem = conv(width, width)
+        self.heat = nn.Conv2d(width, len(CLASSES), 1)
+        self.box = nn.Conv2d(width, 4, 1)
+        self.mask_stem = conv(width, width // 2)
+        self.mask = nn.Conv2d(width // 2, len(MASKS) * (STRIDE // MASK_STRIDE) ** 2, 1)
+        # a rare-object prior, so that the focal loss starts calm (RetinaNet, Lin et al. 2017)
+        self.heat.bias.data.fill_(-math.log((1 - 0.02) / 0.02))  # type: ignore[union-attr]
+        self.box.weight.data.normal_(std=0.01)
+        self.box.bias.data.fill_(math.log(4.0))  # type: ignore[union-attr]
+
+    def forward(self, image: Tensor) -> Output:
+        """``image`` (n, 3, h, w) RGB in [-1, 1]; h and w are multiples of 32."""
+        x = self.pyramid(self.backbone(image))
+        d = self.det_stem(x)
+        box = torch.exp(self.box(d).clamp(-4.0, 5.2)) * STRIDE
+        mask = F.pixel_shuffle(self.mask(self.mask_stem(x)), STRIDE // MASK_STRIDE)
+        return Output(self.heat(d), box, mask)

@@ -1,0 +1,129 @@
+"""The network at run time: a released or exported ONNX file on ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import InputError
+from data.taxonomy import CLASSES
+from data.types import U8, Detections, Surfaces
+from perception.decode import decode_detections, decode_surfaces
+from perception.preprocess import LETTERBOX_RULE, letterbox
+
+FORMAT = "roadstack-onnx-1"
+OUTPUTS = ("boxes", "scores", "classes", "drivable", "lane")
+DEFAULT_MODEL = "base"
+
+
+def released_models() -> dict[str, Path]:
+    """Names and files of the models that come with the package."""
+    folder = Path(str(resources.files("perception"))) / "weights"
+    return {p.stem: p for p in sorted(folder.glob("*.onnx"))}
+
+
+def find_model(model: str) -> Path:
+    """Resolve a released model's name or an ONNX file's path.
+
+    Raises:
+        InputError: neither; names what is there.
+    """
+    released = released_models()
+    if model in released:
+        return released[model]
+    path = Path(model)
+    if path.is_file():
+        return path
+    names = ", ".join(released) or "none"
+    raise InputError(f"model '{model}': no such file, and no released model ({names})")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded network.
+
+    Attributes:
+        name: file stem; sha256: of the file's bytes, for records.
+        input_size: (width, height) of the letterboxed input.
+        meta: the file's own metadata.
+    """
+
+    name: str
+    sha256: str
+    input_size: tuple[int, int]
+    meta: dict[str, str]
+    session: Any
+
+    def infer(self, canvas: U8) -> dict[str, NDArray]:
+        """Run on a letterboxed picture (h, w, 3) uint8 BGR; outputs as in ``decode``."""
+        out = self.session.run(list(OUTPUTS), {"image": canvas[None]})
+        return dict(zip(OUTPUTS, out, strict=True))
+
+    def __call__(self, image: U8, min_score: float) -> tuple[Detections, Surfaces]:
+        """From a BGR picture of any size to objects and surfaces in its own pixels."""
+        canvas, scale = letterbox(image, self.input_size)
+        out = self.infer(canvas)
+        size = (image.shape[1], image.shape[0])
+        return (
+            decode_detections(out, scale, size, min_score),
+            decode_surfaces(out, scale, size, self.input_size),
+        )
+
+
+def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
+    if meta.get("roadstack.format") != FORMAT:
+        raise InputError(
+            f"model {path}: not a Roadstack model (its metadata lacks '{FORMAT}'); "
+            "make one with: roadstack export"
+        )
+    if json.loads(meta.get("roadstack.classes", "[]")) != list(CLASSES):
+        raise InputError(f"model {path}: its classes are not {', '.join(CLASSES)}")
+    if meta.get("roadstack.letterbox") != LETTERBOX_RULE:
+        raise InputError(f"model {path}: made for another letterbox rule; export it again")
+    shape = session.get_inputs()[0].shape
+    names = {o.name for o in session.get_outputs()}
+    if len(shape) != 4 or shape[3] != 3 or not set(OUTPUTS) <= names:
+        raise InputError(f"model {path}: input {shape} or outputs {sorted(names)} do not fit")
+    return int(shape[2]), int(shape[1])
+
+
+def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
+    """Load a model by name or path.
+
+    Args:
+        threads: of ONNX Runtime, default the processors at hand (at most 4).
+
+    Raises:
+        InputError: missing file, not ONNX, or not one of ours.
+    """
+    import onnxruntime as ort
+
+    path = find_model(model)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        content = path.read_bytes()
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except OSError as e:
+        raise InputError(f"model {path}: cannot be read ({e.strerror})") from e
+    except Exception as e:  # ONNX Runtime raises its own classes, all meaning a bad file here
+        reason = str(e).splitlines()[0][:120]
+        raise InputError(f"model {path}: not a usable ONNX file ({reason})") from e
+    meta = dict(session.get_modelmeta().custom_metadata_map)
+    size = _check(meta, session, path)
+    return Model(path.stem, hashlib.sha256(content).hexdigest(), size, meta, session)
+
+
+def blank_input(size: tuple[int, int]) -> U8:
+    """A grey canvas of the input's size, for warming up."""
+    return np.full((size[1], size[0], 3), 127, np.uint8)

@@ -1,0 +1,1 @@
+"""Training of the networks. PyTorch is needed here and not at run time."""

@@ -1,0 +1,88 @@
+"""Dense targets of the peak head and the surfaces, from one sample.
+
+Assignment: every object is a Gaussian over the middle 54 % of its box; its peak is the positive
+of the heat map and all its cells regress the box, weighted by the Gaussian (TTFNet, Liu et al.
+2020). Where objects overlap the smaller wins.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from data.taxonomy import CLASSES
+from data.types import F32, U8, Sample
+from perception.models.multitask import MASK_STRIDE, STRIDE
+
+_SHARE = 0.54
+UNKNOWN = 255
+
+
+class Targets(NamedTuple):
+    """Arrays for one image of (h, w) px, stacked over the batch by the loader.
+
+    ``image`` (h, w, 3) uint8 BGR; ``heat`` (5, h/4, w/4) in [0, 1]; ``heat_weight`` the same, 0
+    where unknown; ``box`` (4, h/4, w/4) edge distances in px; ``box_weight`` (h/4, w/4), summing
+    to one an object; ``mask`` (2, h/2, w/2) uint8, 255 unknown.
+    """
+
+    image: U8
+    heat: F32
+    heat_weight: F32
+    box: F32
+    box_weight: F32
+    mask: U8
+
+
+def _splat(t: Targets, xyxy: F32, class_id: int) -> None:
+    rows, cols = t.box_weight.shape
+    x1, y1, x2, y2 = (float(v) for v in xyxy)
+    ix = min(max(int((x1 + x2) / 2 / STRIDE), 0), cols - 1)
+    iy = min(max(int((y1 + y2) / 2 / STRIDE), 0), rows - 1)
+    rx = int((x2 - x1) / STRIDE / 2 * _SHARE)
+    ry = int((y2 - y1) / STRIDE / 2 * _SHARE)
+    xs = np.arange(max(ix - rx, 0), min(ix + rx, cols - 1) + 1)
+    ys = np.arange(max(iy - ry, 0), min(iy + ry, rows - 1) + 1)
+    sx, sy = (2 * rx + 1) / 6, (2 * ry + 1) / 6
+    gx, gy = np.exp(-((xs - ix) ** 2) / (2 * sx * sx)), np.exp(-((ys - iy) ** 2) / (2 * sy * sy))
+    g = np.outer(gy, gx).astype(np.float32)
+    window = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    np.maximum(t.heat[class_id][window], g, out=t.heat[class_id][window])
+    cx, cy = (xs + 0.5) * STRIDE, ((ys + 0.5) * STRIDE)[:, None]
+    # a cell of a tiny box may lie outside it: the regressed distances stay positive
+    for k, d in enumerate((cx - x1, cy - y1, x2 - cx, y2 - cy)):
+        t.box[k][window] = np.maximum(d, 0.5)
+    t.box_weight[window] = g / g.sum()
+
+
+def _mask(label: U8 | None, height: int, width: int) -> U8:
+    size = (width // MASK_STRIDE, height // MASK_STRIDE)
+    if label is None:
+        return np.full(size[::-1], UNKNOWN, np.uint8)
+    return np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def make_targets(sample: Sample) -> Targets:
+    """Build the targets of a sample whose image has the network's input size."""
+    height, width = sample.image.shape[:2]
+    rows, cols = height // STRIDE, width // STRIDE
+    heat_weight = np.ones((len(CLASSES), rows, cols), np.float32)
+    heat_weight[~sample.labelled_classes] = 0.0
+    t = Targets(
+        sample.image,
+        np.zeros((len(CLASSES), rows, cols), np.float32),
+        heat_weight,
+        np.ones((4, rows, cols), np.float32),
+        np.zeros((rows, cols), np.float32),
+        np.stack([_mask(sample.drivable, height, width), _mask(sample.lane, height, width)]),
+    )
+    side = sample.xyxy[:, 2:] - sample.xyxy[:, :2]
+    for i in np.argsort(-side.prod(1), kind="stable"):
+        if sample.ignore[i]:
+            x1, y1, x2, y2 = (sample.xyxy[i] / STRIDE).astype(int)
+            t.heat_weight[sample.class_id[i], max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 0.0
+        else:
+            _splat(t, sample.xyxy[i], int(sample.class_id[i]))
+    return t

@@ -1,0 +1,54 @@
+"""Validation of a network in training, through the deployed graph and the one decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from data.datasets import Dataset
+from data.types import U8, Sample
+from perception.decode import decode_frame
+from perception.metrics.score import Prediction, score_dataset
+from perception.models.deploy import OUTPUTS, DeployNet
+from perception.preprocess import letterbox
+
+MIN_SCORE = 0.01
+
+
+def run_torch(net: DeployNet, canvas: U8) -> dict[str, np.ndarray]:
+    """The deployed graph on a letterboxed picture: the same outputs as the exported file."""
+    with torch.inference_mode():
+        out = net(torch.from_numpy(canvas)[None])
+    return {k: v.numpy() for k, v in zip(OUTPUTS, out, strict=True)}
+
+
+def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> dict[str, float]:
+    """Metrics of all sets, keyed 'detection.<class>.AP50', 'drivable.iou', 'lane.iou'.
+
+    With several sets the keys are prefixed by the set's layout; ``fitness`` is the mean of what
+    is there.
+    """
+    deploy = DeployNet(net).eval()
+
+    def predict(s: Sample) -> Prediction:
+        canvas, scale = letterbox(s.image, size)
+        image_size = (s.image.shape[1], s.image.shape[0])
+        return Prediction(
+            *decode_frame(run_torch(deploy, canvas), scale, image_size, size, MIN_SCORE)
+        )
+
+    result: dict[str, float] = {}
+    for dataset in sets:
+        prefix = f"{dataset.layout}." if len(sets) > 1 else ""
+        scores = score_dataset(dataset, predict)
+        for name, row in scores.get("detection", {}).items():
+            result[f"{prefix}detection.{name}.AP50"] = row["AP50"]
+        for name in ("drivable", "lane"):
+            if name in scores:
+                result[f"{prefix}{name}.iou"] = scores[name]["iou"]
+    values = [v for v in result.values() if np.isfinite(v)]
+    result["fitness"] = float(np.mean(values)) if values else float("nan")
+    return result
