@@ -1,0 +1,240 @@
+"""The grid, objects and path from above."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from data.types import F64, U8, Cell, CostGrid, Plan, Scene, Tracks
+from tools.view.draw import (
+    DIM,
+    INK,
+    PATH,
+    STOP,
+    WHITE,
+    Box,
+    Colour,
+    class_style,
+    overlap,
+    put_text,
+    text_width_px,
+)
+
+_BEHIND_M = 4.0
+_AHEAD_M = 50.0  # without a grid
+_MAX_AHEAD_M = 50.0
+_REAR_M, _FRONT_M = -0.9, 3.4  # the own vehicle about its rear axle
+# length and width drawn, by class
+_SIZES_M = ((4.4, 1.8), (0.6, 0.6), (1.8, 0.7), (0.4, 0.4), (0.4, 0.4))
+_SHIFT = 4
+_BACKGROUND = (30, 25, 22)
+_RING: Colour = (112, 101, 92)
+_KINDS = {
+    Cell.UNKNOWN: (44, 36, 32),
+    Cell.ROAD: (108, 94, 84),
+    Cell.OFF_ROAD: (50, 58, 76),
+    Cell.LANE_LINE: (60, 208, 240),
+    Cell.OBSTACLE: (70, 70, 214),
+}
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Vehicle metres to pixels: forward is up, left is left."""
+
+    width_px: int
+    height_px: int
+    scale: float  # px per m
+
+    def pixels(self, points_m: F64) -> F64:
+        points = np.asarray(points_m, np.float64).reshape(-1, 2)
+        u = (self.width_px - 1) / 2 - points[:, 1] * self.scale
+        v = self.height_px - 1 - (points[:, 0] + _BEHIND_M) * self.scale
+        return np.stack([u, v], 1)
+
+    def fixed(self, points_m: F64) -> np.ndarray:
+        limited = np.clip(self.pixels(points_m), -30_000, 30_000)
+        return (limited * (1 << _SHIFT)).round().astype(np.int32)
+
+
+def draw_birdseye(
+    grid: CostGrid | None,
+    scene: Scene | None,
+    plan: Plan,
+    size_px: tuple[int, int],
+    vehicle_width_m: float = 1.8,
+) -> U8:
+    """Draw the surroundings from above, the own vehicle at the bottom heading up.
+
+    Args:
+        grid: coloured by ``kind``; its reach ahead sets the scale (50 m at most, and without one).
+        scene: its tracks are drawn with their id and where they will be in a second, relative to
+            the own vehicle; those without a position are left out.
+        size_px: (width, height) of the picture.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
+    """
+    width, height = size_px
+    ahead = _AHEAD_M
+    if grid is not None:
+        ahead = min(grid.origin_m[0] + grid.cost.shape[0] * grid.resolution_m, _MAX_AHEAD_M)
+    ahead = max(ahead, 5.0)
+    view = _Map(width, height, (height - 1) / (ahead + _BEHIND_M))
+    image = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    if grid is not None:
+        _paint_grid(image, view, grid)
+    if scene is not None:
+        _draw_view_cone(image, view, scene, ahead)
+    labels = _draw_rings(image, view, ahead)
+    _draw_path(image, view, plan)
+    if scene is not None:
+        _draw_tracks(image, view, scene.tracks, labels)
+    _draw_vehicle(image, view, vehicle_width_m)
+    return image
+
+
+def _text_px(view: _Map) -> int:
+    return int(np.clip(round(view.height_px / 18), 9, 22))
+
+
+def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:
+    table = np.full((256, 3), _BACKGROUND, np.uint8)
+    for kind, colour in _KINDS.items():
+        table[kind] = colour
+    cells = table[grid.kind[::-1, ::-1]]  # forward up, left to the left
+    rows, columns = grid.kind.shape
+    near = np.array(grid.origin_m)
+    far = near + np.array([rows, columns]) * grid.resolution_m
+    (left, top), (right, bottom) = view.pixels(np.stack([far, near]))
+    # INTER_AREA keeps thin lines when the picture is coarser than the grid
+    step = np.array([(right - left) / columns, (bottom - top) / rows])
+    if (step < 1).all():
+        size = max(1, round(right - left)), max(1, round(bottom - top))
+        cells = np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_AREA))
+        step = np.array([1.0, 1.0])
+    moved = np.array([[step[0], 0, left + step[0] / 2], [0, step[1], top + step[1] / 2]])
+    cv2.warpAffine(
+        cells, moved, (view.width_px, view.height_px), image, cv2.INTER_NEAREST,
+        cv2.BORDER_TRANSPARENT,
+    )  # fmt: skip
+
+
+def _draw_view_cone(image: U8, view: _Map, scene: Scene, ahead_m: float) -> None:
+    camera = scene.camera
+    place, yaw = camera.vehicle_from_camera[:2, 3], camera.yaw_rad
+    half = math.atan(camera.width_px / 2 / float(camera.matrix[0, 0]))
+    reach = 2 * ahead_m
+    for angle in (yaw + half, yaw - half):
+        end = place + reach * np.array([math.cos(angle), math.sin(angle)])
+        a, b = view.fixed(np.stack([place, end]))
+        cv2.line(image, a.tolist(), b.tolist(), _RING, 1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
+    """Rings of equal distance; returns where their labels are."""
+    labels: list[Box] = []
+    step = 5 if ahead_m <= 15 else 10 if ahead_m <= 40 else 20
+    size = _text_px(view)
+    centre = view.fixed(np.zeros((1, 2)))[0]
+    for radius in range(step, math.ceil(ahead_m), step):
+        around = round(radius * view.scale * (1 << _SHIFT))
+        cv2.ellipse(
+            image, centre.tolist(), (around, around), 0, 180, 360, _RING, 1, cv2.LINE_AA, _SHIFT
+        )
+        text = f"{radius} m"
+        left = view.width_px - text_width_px(text, size) - 4
+        # on the ring where it meets the text, or at the ring's side if it does not
+        side = min((left - view.width_px / 2) / view.scale, radius * 0.98)
+        forward = math.sqrt(radius**2 - side**2)
+        u, v = view.pixels(np.array([[forward, -side]]))[0]
+        if size < v < view.height_px - size:
+            put_text(image, text, min(round(u), left), round(v), size, DIM)
+            labels.append((left, round(v) - size // 2, view.width_px, round(v) + size // 2))
+    return labels
+
+
+def _draw_path(image: U8, view: _Map, plan: Plan) -> None:
+    points = np.stack([plan.x_m, plan.y_m], 1)
+    points = points[np.isfinite(points).all(1)]
+    if len(points) < 2:
+        return
+    line = [view.fixed(points)]
+    thin = max(2, round(view.height_px / 90))
+    cv2.polylines(image, line, False, INK, thin + 2, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, line, False, PATH, thin, cv2.LINE_AA, _SHIFT)
+    if np.isfinite(plan.speed_mps[-1]) and plan.speed_mps[-1] < 0.3:
+        end = view.pixels(points[-1:])[0].round().astype(int).tolist()
+        cv2.circle(image, end, thin + 1, STOP, -1, cv2.LINE_AA)
+
+
+def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> None:
+    """Objects with arrows, then their ids, near ones first, where they cover no other."""
+    distance = np.hypot(*tracks.position_m.T)
+    order = [int(i) for i in np.argsort(distance, kind="stable") if distance[i] < 200]
+    for i in order:
+        _draw_object(image, view, tracks, i)
+    size = _text_px(view)
+    for i in order:
+        length, wide = _size_m(int(tracks.class_id[i]))
+        corner = tracks.position_m[i] + np.array([length / 2, -wide / 2])
+        u, v = view.pixels(corner)[0].round().astype(int).tolist()
+        text = str(tracks.track_id[i])
+        spot = (u + 2, v - size // 2, u + 4 + text_width_px(text, size), v + size // 2)
+        inside = u >= 0 and spot[1] >= 0 and spot[2] < view.width_px and spot[3] < view.height_px
+        if inside and not any(overlap(spot, other) for other in taken):
+            put_text(image, text, u + 3, v, size, WHITE)
+            taken.append(spot)
+
+
+def _size_m(class_id: int) -> tuple[float, float]:
+    return _SIZES_M[class_id] if 0 <= class_id < len(_SIZES_M) else (1.0, 1.0)
+
+
+def _draw_object(image: U8, view: _Map, tracks: Tracks, i: int) -> None:
+    place = tracks.position_m[i]  # of the near side
+    length, wide = _size_m(int(tracks.class_id[i]))
+    colour, _ = class_style(int(tracks.class_id[i]))
+    # nothing smaller than can be seen
+    half = max(wide / 2, 2 / view.scale)
+    length = max(length, 4 / view.scale)
+    corners = np.array([[0, half], [length, half], [length, -half], [0, -half]])
+    shape = view.fixed(place + corners)
+    cv2.fillConvexPoly(image, shape, colour, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, [shape], True, INK, 1, cv2.LINE_AA, _SHIFT)
+    start = place + np.array([length / 2, 0.0])
+    _draw_arrow(image, view, start, tracks.velocity_mps[i])
+
+
+def _draw_arrow(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:
+    """From the object to where it will be in one second, relative to the own vehicle."""
+    speed = float(np.hypot(*velocity_mps))
+    if not 0.5 < speed < 150:
+        return
+    ends = view.pixels(np.stack([start_m, start_m + velocity_mps]))
+    along = ends[1] - ends[0]
+    along /= max(float(np.hypot(*along)), 1e-9)
+    across = np.array([-along[1], along[0]])
+    head = max(3.5, view.height_px / 60)
+    tip = np.stack([ends[1], ends[1] - head * along + 0.5 * head * across,
+                    ends[1] - head * along - 0.5 * head * across])  # fmt: skip
+    if np.abs(tip).max() > 10_000:
+        return
+    line, tip = ((p * (1 << _SHIFT)).round().astype(np.int32) for p in (ends, tip))
+    cv2.polylines(image, [line], False, WHITE, 1, cv2.LINE_AA, _SHIFT)
+    cv2.fillConvexPoly(image, tip, WHITE, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_vehicle(image: U8, view: _Map, width_m: float) -> None:
+    half = width_m / 2
+    nose = _FRONT_M - 0.8
+    outline = np.array(
+        [[_REAR_M, half], [nose, half], [_FRONT_M, half * 0.55], [_FRONT_M, -half * 0.55],
+         [nose, -half], [_REAR_M, -half]]
+    )  # fmt: skip
+    shape = view.fixed(outline)
+    cv2.fillConvexPoly(image, shape, WHITE, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, [shape], True, INK, 1, cv2.LINE_AA, _SHIFT)

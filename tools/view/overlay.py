@@ -1,0 +1,206 @@
+"""One frame with everything that was seen and planned drawn on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from data.types import F32, U8, CostGrid, Frame, Plan, Scene, Surfaces, Tracks
+from tools.view.birdseye import draw_birdseye
+from tools.view.draw import (
+    DRIVABLE,
+    INK,
+    LANE,
+    WHITE,
+    Box,
+    class_style,
+    dashed_rectangle,
+    filled_span,
+    overlap,
+    put_text,
+    shade,
+    text_width_px,
+    tint,
+)
+from tools.view.ribbon import draw_ribbon
+from tools.view.statusbar import bar_height_px, draw_status, text_size_px
+
+_DRIVABLE_ALPHA, _LANE_ALPHA = 0.30, 0.80
+_INSET_SHARE, _INSET_MIN_PX, _INSET_MAX_SHARE = 0.28, 175, 0.46
+_INSET_ASPECT = 0.72  # width over height
+_COASTING_S = 0.05  # a track not seen for longer is drawn dashed
+
+
+def overlay_size_px(width_px: int, height_px: int) -> tuple[int, int]:
+    """Width and height of what ``draw_overlay`` returns for an image of this size."""
+    return width_px, height_px + bar_height_px(height_px)
+
+
+def draw_overlay(
+    frame: Frame,
+    scene: Scene | None,
+    plan: Plan,
+    grid: CostGrid | None,
+    vehicle_width_m: float,
+    status_text: Sequence[str] = (),
+    *,
+    faults: Sequence[str] = (),
+    cruise_mps: float | None = None,
+    inset: str = "right",
+) -> U8:
+    """Draw surfaces, lanes, path, objects and a view from above; the frame is left as it is.
+
+    Args:
+        scene: what was seen, None if perception failed; grid: for the view from above.
+        plan: a ribbon of the vehicle's width, coloured by its speed over ``cruise_mps`` (over
+            the plan's own highest speed if None).
+        status_text: further short facts for the status strip; faults: shown there in red.
+        inset: corner of the view from above, 'right', 'left', or 'none'.
+
+    Returns:
+        (h + strip, w, 3) uint8 BGR, see ``overlay_size_px``: the status strip is added below.
+    """
+    height, width = frame.image.shape[:2]
+    corner = _inset_box(width, height, inset)
+    out = np.empty((height + bar_height_px(height), width, 3), np.uint8)
+    image = out[:height]
+    image[:] = frame.image
+    if scene is not None:
+        _draw_scene(image, scene, plan, vehicle_width_m, cruise_mps, [corner] if corner else [])
+    if corner:
+        left, top, right, bottom = corner
+        size = right - left, bottom - top
+        image[top:bottom, left:right] = draw_birdseye(grid, scene, plan, size, vehicle_width_m)
+        cv2.rectangle(image, (left - 1, top - 1), (right, bottom), WHITE, 1)
+    draw_status(out[height:], frame, scene, plan, status_text, faults)
+    return out
+
+
+def _draw_scene(
+    image: U8, scene: Scene, plan: Plan, width_m: float, cruise_mps: float | None, taken: list[Box]
+) -> None:
+    _draw_surfaces(image, scene.surfaces)
+    camera, size = scene.camera, (image.shape[1], image.shape[0])
+    if (camera.width_px, camera.height_px) != size:
+        camera = camera.scaled_to(*size)
+    draw_ribbon(image, camera, plan, width_m, cruise_mps)
+    _draw_tracks(image, scene.tracks, taken)
+
+
+def _inset_box(width: int, height: int, inset: str) -> Box | None:
+    """Where the view from above goes; None where it is not wanted or there is no room."""
+    if inset not in ("right", "left", "none"):
+        raise ValueError(f"inset: expected 'right', 'left' or 'none', given {inset!r}")
+    tall = round(max(_INSET_SHARE * height, min(_INSET_MIN_PX, _INSET_MAX_SHARE * height)))
+    wide = round(_INSET_ASPECT * tall)
+    margin = max(4, round(0.014 * height))
+    if inset == "none" or wide + 2 * margin > 0.5 * width or tall < 60:
+        return None
+    left = margin if inset == "left" else width - margin - wide
+    return left, margin, left + wide, margin + tall
+
+
+def _draw_surfaces(image: U8, surfaces: Surfaces) -> None:
+    thin = max(1, round(image.shape[0] / 540))
+    mask = _mask_of(surfaces.drivable, surfaces.scale, image.shape[:2])
+    if mask is not None:
+        rows, columns, inside = mask
+        part = image[rows, columns]
+        tint(part, inside, DRIVABLE, _DRIVABLE_ALPHA)
+        edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.polylines(part, edges, True, DRIVABLE, thin)
+    mask = _mask_of(surfaces.lane, surfaces.scale, image.shape[:2])
+    if mask is not None:
+        rows, columns, inside = mask
+        tint(image[rows, columns], inside, LANE, _LANE_ALPHA)
+
+
+def _mask_of(
+    probability: F32, scale: tuple[float, float], shape: tuple[int, ...]
+) -> tuple[slice, slice, U8] | None:
+    """Where a map, scaled up to the image, exceeds one half: rows, columns and mask there.
+
+    Only the part of the image under the map's own positive cells is scaled.
+    """
+    span = filled_span(probability > 0.5)
+    if span is None:
+        return None
+    height, width = shape[:2]
+    edges = []
+    for part, factor, limit in ((span[0], scale[1], height), (span[1], scale[0], width)):
+        low, high = (part.start - 1) / factor, (part.stop + 1) / factor
+        edges.append(slice(int(np.clip(low, 0, limit)), int(np.clip(np.ceil(high), 0, limit))))
+    rows, columns = edges
+    size = columns.stop - columns.start, rows.stop - rows.start
+    if min(size) <= 0:
+        return None
+    levels = np.clip(np.nan_to_num(probability) * 255, 0, 255).astype(np.uint8)
+    # image pixel (u, v) of this part lies at (u + 0.5) * scale - 0.5 of the map
+    onto_map = np.array(
+        [
+            [scale[0], 0, (columns.start + 0.5) * scale[0] - 0.5],
+            [0, scale[1], (rows.start + 0.5) * scale[1] - 0.5],
+        ]
+    )
+    scaled = cv2.warpAffine(
+        levels, onto_map, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    return rows, columns, np.asarray(cv2.threshold(scaled, 127, 255, cv2.THRESH_BINARY)[1])
+
+
+def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:
+    """Boxes, far ones first, then labels, near ones first, where they cover no other label."""
+    height, width = image.shape[:2]
+    boxes = np.where(np.abs(tracks.xyxy) < 1e6, tracks.xyxy, np.nan)
+    finite = ~np.isnan(boxes.sum(axis=1))
+    limits = np.array([width, height, width, height]) + 50  # what lies outside is not drawn
+    boxes = np.clip(np.where(finite[:, None], boxes, -1), -50, limits).round().astype(int)
+    x1, y1, x2, y2 = boxes.T
+    shown = finite & (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height) & (x2 > x1) & (y2 > y1)
+    order = [int(i) for i in np.argsort(y2 + (x2 - x1), kind="stable") if shown[i]]
+    thickness = max(1, round(height / 360))
+    for i in order:
+        colour, _ = class_style(int(tracks.class_id[i]))
+        box = (int(x1[i]), int(y1[i]), int(x2[i]), int(y2[i]))
+        if tracks.since_update_s[i] > _COASTING_S:
+            dashed_rectangle(image, box, colour, thickness)
+            continue
+        if min(box[2] - box[0], box[3] - box[1]) > 20 * thickness:
+            cv2.rectangle(image, box[:2], box[2:], INK, thickness + 2)
+        cv2.rectangle(image, box[:2], box[2:], colour, thickness)
+    placed = list(taken)
+    for i in reversed(order):
+        box = (int(x1[i]), int(y1[i]), int(x2[i]), int(y2[i]))
+        label = _draw_label(image, tracks, i, box, placed)
+        if label is not None:
+            placed.append(label)
+
+
+def _draw_label(image: U8, tracks: Tracks, i: int, box: Box, placed: list[Box]) -> Box | None:
+    """Write a track's label on a chip above, below or inside its box; None if there is no room."""
+    height, width = image.shape[:2]
+    normal = text_size_px(height)
+    small = box[3] - box[1] < 0.09 * height
+    size = max(11, round((0.78 if small else 0.92) * normal))
+    colour, name = class_style(int(tracks.class_id[i]))
+    number = f"#{tracks.track_id[i]}"
+    distance = float(np.hypot(*tracks.position_m[i]))
+    far = f" {distance:.0f} m" if np.isfinite(distance) else ""
+    room = max(box[2] - box[0], round(3.2 * size))
+    texts = [f"{name} {number}{far}", f"{number}{far}", number][1 if small else 0 :]
+    text = next((t for t in texts if text_width_px(t, size) <= 1.8 * room), number)
+    wide, tall = text_width_px(text, size) + 9, round(1.3 * size)
+    left = int(np.clip(box[0], 0, max(width - wide, 0)))
+    for top in (box[1] - tall, box[3], box[1]):
+        chip = (left, top, left + wide, top + tall)
+        inside = top >= 0 and chip[3] <= height and chip[2] <= width
+        if inside and not any(overlap(chip, other) for other in placed):
+            ground = image[top : chip[3], left : chip[2]]
+            shade(ground)
+            ground[:, :2] = colour
+            put_text(image, text, left + 5, top + tall // 2, size, colour)
+            return chip
+    return None
