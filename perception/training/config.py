@@ -10,14 +10,13 @@ from data.augment import AugmentConfig
 
 @dataclass(frozen=True)
 class SetConfig:
-    """One labelled set: its folder, its split, how often it is drawn; 'synthetic' as the path
-    stands for rendered frames, ``count`` of them."""
+    """One labelled set: its folder, its split, its layout (recognised if None), and how often it
+    is drawn: ``share`` has any positive scale."""
 
     path: Path
     split: str = "train"
     share: float = 1.0
     layout: str | None = None
-    count: int = 400
 
 
 @dataclass(frozen=True)

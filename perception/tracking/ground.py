@@ -1,0 +1,256 @@
+"""Where the tracked objects stand on the ground and how they move: a Kalman filter per track.
+
+Two things are measured in a box. Its foot, cast to the ground plane, gives the place, badly so
+far away, where a little pitching of the car moves the place by metres. Its height in the picture
+times the distance stays the same while an object of constant size comes closer: hence steady
+growth gives the speed along the line of sight whatever the pitch. The state is (x, y, vx, vy) in
+the vehicle frame and s, the log height the object would have at 1 m; a loose prior of s by class
+steadies the distance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.camera import Camera
+from data.taxonomy import CLASSES
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+_STATE = 5
+_NO_INFORMATION = 1e8  # variance of a measurement that tells nothing
+
+# height (m) and the spread of its logarithm of the classes that stand on the ground
+_HEIGHTS: dict[str, tuple[float, float]] = {
+    "vehicle": (1.65, 0.3),
+    "person": (1.7, 0.15),
+    "two_wheeler": (1.5, 0.25),
+}
+_STANDS = np.array([name in _HEIGHTS for name in CLASSES])
+_LOG_HEIGHT = np.array([math.log(_HEIGHTS.get(name, (1.0, 1.0))[0]) for name in CLASSES])
+_LOG_HEIGHT_STD = np.array([_HEIGHTS.get(name, (1.0, 1.0))[1] for name in CLASSES])
+
+
+@dataclass(frozen=True)
+class GroundConfig:
+    """Noise of places on the ground.
+
+    Attributes:
+        foot_std_px, foot_std_heights: error of a box's foot, in px and as a share of the box's
+            height, added.
+        pitch_std_deg: pitching of the car about the camera's calibration.
+        slope_std_deg: error of calibration and slope of the road, which no time averages away:
+            added to what is reported, not filtered.
+        body_std_m: how far the middle of what is seen of a body lies from its own; added too.
+        log_height_std: error of a detected log height, beside that of its edges in px.
+        hidden_foot_heights: error of the foot of a box cut by the picture's lower border, as a
+            share of its height.
+        border_px: a box edge nearer than this to the picture's border is cut by it.
+        max_relative_std: a foot whose distance is known worse than this share of it gives no
+            place.
+        speed_std_mps: (forward, left) spread of the unknown relative speed of a new track.
+        acceleration: m / s^1.5, (forward, left) root spectral density of the acceleration.
+        height_drift: 1 / s^0.5, slow change of the visible height.
+        foot_correlation_s, height_correlation_s: as ``BoxMotionConfig.correlation_s``.
+        gate: an error of more standard deviations than this counts for accordingly less.
+    """
+
+    foot_std_px: float = 1.5
+    foot_std_heights: float = 0.02
+    pitch_std_deg: float = 0.3
+    slope_std_deg: float = 0.5
+    body_std_m: float = 0.3
+    log_height_std: float = 0.03
+    hidden_foot_heights: float = 0.25
+    border_px: float = 2.0
+    max_relative_std: float = 0.5
+    speed_std_mps: tuple[float, float] = (12.0, 4.0)
+    acceleration: tuple[float, float] = (3.0, 2.0)
+    height_drift: float = 0.02
+    foot_correlation_s: float = 0.5
+    height_correlation_s: float = 0.2
+    gate: float = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class GroundState:
+    """mean (n, 5) and cov (n, 5, 5) of (x, y, vx, vy, s); NaN where no place is known."""
+
+    mean: F64
+    cov: F64
+
+    def select(self, keep: Bool | I64) -> GroundState:
+        return GroundState(self.mean[keep], self.cov[keep])
+
+    def append(self, other: GroundState) -> GroundState:
+        return GroundState(
+            np.concatenate([self.mean, other.mean]), np.concatenate([self.cov, other.cov])
+        )
+
+    @classmethod
+    def unknown(cls, n: int) -> GroundState:
+        return cls(np.full((n, _STATE), np.nan), np.full((n, _STATE, _STATE), np.nan))
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Foot on the ground (k, 2) m with cov (k, 2, 2), log height (k,) with variance (k,)."""
+
+    foot_m: F64
+    foot_cov: F64
+    log_height: F64
+    log_height_var: F64
+    has_foot: Bool
+
+
+def _measure(xyxy: F64, class_id: I64, camera: Camera, config: GroundConfig) -> _Measured:
+    """What boxes (k, 4) tell of places and sizes."""
+    height = xyxy[:, 3] - xyxy[:, 1]
+    edge = config.border_px
+    right, bottom = camera.width_px - 1 - edge, camera.height_px - 1 - edge
+    cut_side = (xyxy[:, 0] <= edge) | (xyxy[:, 2] >= right)
+    cut_top, cut_bottom = xyxy[:, 1] <= edge, xyxy[:, 3] >= bottom
+    pixel = config.foot_std_px + config.foot_std_heights * height
+    std_u = np.where(cut_side, 0.25 * (xyxy[:, 2] - xyxy[:, 0]), pixel)
+    pitch_px = float(camera.matrix[1, 1]) * math.radians(config.pitch_std_deg)
+    std_v = np.where(cut_bottom, config.hidden_foot_heights * height, np.hypot(pixel, pitch_px))
+
+    foot = np.stack([(xyxy[:, 0] + xyxy[:, 2]) / 2, np.minimum(xyxy[:, 3], bottom + edge)], axis=1)
+    k = len(foot)
+    steps = np.array([[[0.0, 0.0]], [[1.0, 0.0]], [[0.0, 1.0]]])
+    places = camera.ground_from_pixels((foot + steps).reshape(-1, 2)).reshape(3, k, 2)
+    place = places[0]
+    du, dv = (places[1] - place) * std_u[:, None], (places[2] - place) * std_v[:, None]
+    cov = du[:, :, None] * du[:, None, :] + dv[:, :, None] * dv[:, None, :]
+    distance = np.hypot(*(place - camera.vehicle_from_camera[:2, 3]).T)
+    with np.errstate(invalid="ignore"):
+        sure = np.sqrt(cov[:, 0, 0] + cov[:, 1, 1]) <= config.max_relative_std * distance
+    has_foot = _STANDS[class_id] & (sure | (cut_bottom & np.isfinite(distance)))
+    variance = config.log_height_std**2 + 2 * (config.foot_std_px / height) ** 2
+    variance = np.where(cut_top | cut_bottom, _NO_INFORMATION, variance)
+    return _Measured(place, cov, np.log(height), variance, has_foot)
+
+
+def _depth(mean: F64, camera: Camera) -> tuple[F64, F64]:
+    """Depth (k,) of places along the optical axis, at least 1 m, and its slope (2,) in x, y."""
+    pose = camera.vehicle_from_camera
+    axis = pose[:3, 2]
+    depth = mean[:, :2] @ axis[:2] - float(axis @ pose[:3, 3])
+    return np.maximum(depth, 1.0), axis[:2]
+
+
+def start(xyxy: F64, class_id: I64, camera: Camera | None, config: GroundConfig) -> GroundState:
+    """Places of boxes (k, 4) px seen for the first time; NaN where the foot shows none."""
+    state = GroundState.unknown(len(xyxy))
+    if camera is None or not len(xyxy):
+        return state
+    seen = _measure(xyxy, class_id, camera, config)
+    new = np.flatnonzero(seen.has_foot)
+    mean, cov = np.zeros((len(new), _STATE)), np.zeros((len(new), _STATE, _STATE))
+    mean[:, :2], cov[:, :2, :2] = seen.foot_m[new], seen.foot_cov[new]
+    cov[:, 2, 2], cov[:, 3, 3] = np.square(config.speed_std_mps)
+    kind = class_id[new]
+    mean[:, 4] = _LOG_HEIGHT[kind] + math.log(float(camera.matrix[1, 1]))
+    cov[:, 4, 4] = _LOG_HEIGHT_STD[kind] ** 2
+    state.mean[new], state.cov[new] = _correct(mean, cov, seen, new, camera, config, None)
+    return state
+
+
+def predict(state: GroundState, dt_s: float, config: GroundConfig) -> GroundState:
+    """The places ``dt_s`` later."""
+    move = np.eye(_STATE)
+    move[0, 2] = move[1, 3] = dt_s
+    noise = np.zeros((_STATE, _STATE))
+    for i, a in enumerate(config.acceleration):
+        noise[i, i], noise[i, i + 2] = a * a * dt_s**3 / 3, a * a * dt_s**2 / 2
+        noise[i + 2, i], noise[i + 2, i + 2] = a * a * dt_s**2 / 2, a * a * dt_s
+    noise[4, 4] = config.height_drift**2 * dt_s
+    return GroundState(state.mean @ move.T, move @ state.cov @ move.T + noise)
+
+
+def update(
+    state: GroundState,
+    rows: I64,
+    xyxy: F64,
+    class_id: I64,
+    elapsed_s: F64,
+    camera: Camera,
+    config: GroundConfig,
+) -> GroundState:
+    """Correct tracks ``rows`` (k,) by boxes (k, 4) px, ``elapsed_s`` (k,) after their last."""
+    seen = _measure(xyxy, class_id, camera, config)
+    known = np.isfinite(state.mean[rows, 0])
+    mean, cov = state.mean.copy(), state.cov.copy()
+    old, at = rows[known], np.flatnonzero(known)
+    if len(old):
+        mean[old], cov[old] = _correct(mean[old], cov[old], seen, at, camera, config, elapsed_s[at])
+    new = np.flatnonzero(~known & seen.has_foot)
+    if len(new):
+        fresh = start(xyxy[new], class_id[new], camera, config)
+        mean[rows[new]], cov[rows[new]] = fresh.mean, fresh.cov
+    return GroundState(mean, cov)
+
+
+def reported_covariance(state: GroundState, camera: Camera | None, config: GroundConfig) -> F64:
+    """(n, 4, 4) covariance of (x, y, vx, vy) with what filtering cannot remove."""
+    cov = state.cov[:, :4, :4].copy()
+    if camera is not None and len(cov):
+        ray = state.mean[:, :2] - camera.vehicle_from_camera[:2, 3]
+        slope = math.radians(config.slope_std_deg) / max(camera.height_m, 0.1)
+        off = ray * (slope * np.hypot(ray[:, 0], ray[:, 1]))[:, None]
+        cov[:, :2, :2] += off[:, :, None] * off[:, None, :] + np.eye(2) * config.body_std_m**2
+    return cov
+
+
+def _correct(
+    mean: F64,
+    cov: F64,
+    seen: _Measured,
+    at: I64,
+    camera: Camera,
+    config: GroundConfig,
+    elapsed_s: F64 | None,
+) -> tuple[F64, F64]:
+    """Kalman update of (k, 5) by the measurements ``at`` (k,), ``elapsed_s`` (k,) after the last.
+
+    Without ``elapsed_s`` the foot is already in the mean and only the height is used.
+    """
+    jacobian, error, noise = _compared(mean, seen, at, camera)
+    if elapsed_s is None:
+        error[:, :2], noise[:, :2, :2] = 0.0, np.eye(2) * _NO_INFORMATION
+    else:
+        elapsed = np.maximum(elapsed_s, 1e-3)[:, None, None]
+        noise[:, :2, :2] *= np.maximum(1.0, config.foot_correlation_s / elapsed)
+        noise[:, 2:, 2:] *= np.maximum(1.0, config.height_correlation_s / elapsed)
+    cross = cov @ jacobian.transpose(0, 2, 1)
+    spread = jacobian @ cross
+    inverse = np.linalg.inv(spread + noise)
+    surprise = np.einsum("ki,kij,kj->k", error, inverse, error) / config.gate**2
+    if (surprise > 1).any():
+        inverse = np.linalg.inv(spread + noise * np.maximum(surprise, 1.0)[:, None, None])
+    gain = cross @ inverse
+    new = cov - gain @ cross.transpose(0, 2, 1)
+    return mean + (gain @ error[..., None])[..., 0], (new + new.transpose(0, 2, 1)) / 2
+
+
+def _compared(mean: F64, seen: _Measured, at: I64, camera: Camera) -> tuple[F64, F64, F64]:
+    """Slope (k, 3, 5), error (k, 3) and noise (k, 3, 3) of foot and log height against (k, 5)."""
+    k = len(mean)
+    depth, slope = _depth(mean, camera)
+    jacobian = np.zeros((k, 3, _STATE))
+    jacobian[:, 0, 0] = jacobian[:, 1, 1] = jacobian[:, 2, 4] = 1.0
+    jacobian[:, 2, :2] = -slope / depth[:, None]
+    use = seen.has_foot[at, None]
+    error, noise = np.zeros((k, 3)), np.zeros((k, 3, 3))
+    error[:, :2] = np.where(use, seen.foot_m[at] - mean[:, :2], 0.0)
+    error[:, 2] = seen.log_height[at] - (mean[:, 4] - np.log(depth))
+    unknown = np.eye(2) * _NO_INFORMATION
+    noise[:, :2, :2] = np.where(use[..., None], seen.foot_cov[at], unknown)
+    noise[:, 2, 2] = seen.log_height_var[at]
+    return jacobian, error, noise

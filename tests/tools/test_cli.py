@@ -1,0 +1,190 @@
+"""The command line as a user meets it: wrong input gives one line and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from tools.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_video(path: Path, frames: int = 12) -> Path:
+    with av.open(str(path), "w") as f:
+        stream = f.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        for i in range(frames):
+            image = np.full((192, 320, 3), 10 * i, np.uint8)
+            f.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        f.mux(stream.encode())
+    return path
+
+
+def wrong(capfd, *argv: str) -> str:
+    """Run a command that must fail; returns its one line."""
+    try:
+        code = main(argv)
+    except SystemExit as e:
+        code = e.code
+    captured = capfd.readouterr()
+    assert code == 2, captured.err
+    assert "Traceback" not in captured.err
+    lines = [x for x in captured.err.splitlines() if x]
+    assert len(lines) == 1, captured.err
+    return lines[0]
+
+
+def test_missing_source(capfd, tmp_path):
+    line = wrong(capfd, "replay", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "o"))
+    assert "none.mp4" in line and "no such file" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_text_file_named_mp4(capfd, tmp_path):
+    path = tmp_path / "text.mp4"
+    path.write_text("this is no video\n" * 50)
+    assert "text.mp4" in wrong(capfd, "replay", str(path), "--out", str(tmp_path / "o"))
+
+
+def test_empty_file(capfd, tmp_path):
+    path = tmp_path / "empty.mp4"
+    path.touch()
+    assert "empty" in wrong(capfd, "replay", str(path), "--out", str(tmp_path / "o"))
+
+
+def test_video_cut_before_its_index(capfd, tmp_path):
+    path = make_video(tmp_path / "cut.mp4")
+    path.write_bytes(path.read_bytes()[:2000])
+    assert "cut.mp4" in wrong(capfd, "replay", str(path), "--out", str(tmp_path / "o"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_folder_without_images(capfd, tmp_path):
+    (tmp_path / "folder").mkdir()
+    wrong(capfd, "replay", str(tmp_path / "folder"), "--out", str(tmp_path / "o"))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"not onnx at all", "not a usable ONNX file"), (b"", "not a usable ONNX file")],
+)
+def test_file_that_is_no_model(capfd, tmp_path, content, says):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(content)
+    line = wrong(capfd, "replay", "--model", str(model), "--out", str(tmp_path / "o"))
+    assert says in line and "m.onnx" in line
+
+
+def test_onnx_file_that_is_not_ours(capfd, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    value = [h.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in ("x", "y")]
+    graph = h.make_graph([h.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])
+    model.ir_version = 9
+    path = tmp_path / "other.onnx"
+    onnx.save(model, path)
+    line = wrong(capfd, "replay", "--model", str(path), "--out", str(tmp_path / "o"))
+    assert "not a Roadstack model" in line
+
+
+def test_unknown_model_names_the_released_ones(capfd, tmp_path):
+    line = wrong(capfd, "replay", "--model", "huge", "--out", str(tmp_path / "o"))
+    assert "'huge'" in line and "base" in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--every", "0"],
+        ["--every", "x"],
+        ["--max-frames", "-3"],
+        ["--start", "-1"],
+        ["--start", "5", "--stop", "4"],
+        ["--colour", "red"],
+        ["--camera", "nowhere.toml"],
+        ["--threads", "0"],
+    ],
+)
+def test_wrong_options(capfd, tmp_path, options):
+    wrong(capfd, "replay", "--out", str(tmp_path / "o"), *options)
+
+
+def test_out_is_a_file(capfd, tmp_path):
+    (tmp_path / "o").write_text("mine")
+    wrong(capfd, "replay", "--max-frames", "1", "--out", str(tmp_path / "o"))
+    assert (tmp_path / "o").read_text() == "mine"
+
+
+def test_out_cannot_be_made(capfd):
+    line = wrong(capfd, "replay", "--max-frames", "1", "--out", "/proc/none/o")
+    assert "/proc/none/o" in line
+
+
+def test_start_beyond_the_end(capfd, tmp_path):
+    path = make_video(tmp_path / "v.mp4")
+    wrong(capfd, "replay", str(path), "--start", "100", "--out", str(tmp_path / "o"))
+
+
+def test_camera_of_another_aspect(capfd, tmp_path):
+    path = make_video(tmp_path / "v.mp4")
+    camera = tmp_path / "c.toml"
+    camera.write_text(
+        "width_px=100\nheight_px=100\nfx_px=90\nfy_px=90\ncx_px=50\ncy_px=50\nheight_m=1.4\n"
+    )
+    line = wrong(capfd, "replay", str(path), "--camera", str(camera), "--out", str(tmp_path / "o"))
+    assert "100x100" in line and "320x192" in line
+    assert not list((tmp_path / "o").glob("*"))
+
+
+def test_predict_needs_a_readable_image(capfd, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no png")
+    wrong(capfd, "predict", str(tmp_path / "a.png"), "--out", str(tmp_path / "o"))
+
+
+def test_evaluate_names_an_unknown_image(capfd, tmp_path):
+    image = np.zeros((20, 30, 3), np.uint8)
+    for folder in ("train", "trainannot"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "set/train/a.png"), image)
+    cv2.imwrite(str(tmp_path / "set/trainannot/a.png"), image[..., 0])
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/detections.json").write_text(
+        '[{"image": "b.png", "category": "vehicle", "bbox": [1, 2, 3, 4], "score": 0.5}]'
+    )
+    line = wrong(
+        capfd, "evaluate", "--data", str(tmp_path / "set"), "--split", "train",
+        "--predictions", str(tmp_path / "p"), "--out", str(tmp_path / "o"),
+    )  # fmt: skip
+    assert "b.png" in line and "entry 0" in line
+
+
+def test_train_names_the_nearest_key(capfd, tmp_path):
+    pytest.importorskip("torch")
+    config = tmp_path / "c.toml"
+    config.write_text("[optimizer]\nstepz = 3\n")
+    assert "steps" in wrong(capfd, "train", str(config), "--out", str(tmp_path / "o"))
+
+
+def test_export_of_a_file_that_is_no_checkpoint(capfd, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "x.safetensors"
+    path.write_text("no tensors")
+    wrong(capfd, "export", str(path), "--out", str(tmp_path / "o"))
+
+
+def test_no_traceback_reaches_the_user_of_a_process(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", "replay", "nowhere.mp4"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

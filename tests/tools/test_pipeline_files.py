@@ -1,0 +1,96 @@
+"""Threads keep order and pass errors on; files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from tools.files import inside, make_folder, write_json, write_png
+from tools.pipeline import Consumer, prefetch
+from tools.replay import percentiles
+
+
+def test_prefetch_keeps_order_and_reads_ahead():
+    read = []
+
+    def source():
+        for i in range(20):
+            read.append(i)
+            yield i
+
+    items = prefetch(source(), depth=4)
+    assert next(items) == 0
+    deadline = time.monotonic() + 5
+    while len(read) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert 5 <= len(read) <= 6  # bounded: a slow consumer does not fill the memory
+    assert list(items) == list(range(1, 20))
+
+
+def test_an_error_of_the_source_comes_out_after_what_came_before_it():
+    def source():
+        yield 1
+        raise InputError("broken")
+
+    items = prefetch(source())
+    assert next(items) == 1
+    with pytest.raises(InputError, match="broken"):
+        next(items)
+
+
+def test_leaving_early_ends_the_thread():
+    before = threading.active_count()
+    items = prefetch(iter(range(10**9)))
+    next(items)
+    items.close()
+    assert threading.active_count() == before
+
+
+def test_consumer_handles_all_items_in_order():
+    got = []
+    with Consumer(got.append, depth=2) as sink:
+        for i in range(50):
+            sink.put(i)
+    assert got == list(range(50))
+
+
+def test_an_error_of_the_consumer_reaches_the_producer():
+    def fails(_):
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), Consumer(fails) as sink:
+        for i in range(100):
+            sink.put(i)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png"])
+def test_no_file_outside_the_output_folder(tmp_path, name):
+    with pytest.raises(InputError, match="leave the output folder"):
+        inside(tmp_path / "out", name)
+
+
+def test_nan_is_written_as_null(tmp_path):
+    write_json(tmp_path / "x.json", {"a": float("nan"), "b": [1.5, (2,)]})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.5, [2]]}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    write_json(tmp_path / "x.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"new": object()})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"old": 1}
+
+
+def test_png_and_folder(tmp_path):
+    out = make_folder(tmp_path / "a" / "b")
+    write_png(out / "deep" / "x.png", np.zeros((4, 5), np.uint8))
+    assert [p.name for p in (out / "deep").iterdir()] == ["x.png"]
+
+
+def test_percentiles_by_hand():
+    assert percentiles([float(i) for i in range(101)]) == {"p50": 50, "p95": 95, "p99": 99}

@@ -1,0 +1,122 @@
+"""The record of a replay: one JSON line a frame, the same bytes for the same input.
+
+Schema ``roadstack-record-1``, one object a line:
+
+- ``schema``, ``index`` (number of the frame in its source), ``t_ns`` (from the source's first
+  frame), ``faults`` (list of texts);
+- ``camera``: ``source``, ``focal_px``, ``horizon_row_px``, ``height_m``, ``pitch_rad`` and
+  ``yaw_rad``;
+- ``detections``: list of ``class``, ``score``, ``xyxy`` (px of the original image);
+- ``tracks``: list of ``id``, ``class``, ``score``, ``xyxy``, ``age_s``, ``since_update_s``,
+  ``position_m`` and ``velocity_mps`` ([forward, left] of the rear axle, relative; null when the
+  ground point is unknown), ``position_std_m``;
+- ``surfaces``: ``drivable_share`` and ``lane_share`` of the picture above one half;
+- ``plan``: ``status``, ``reason``, ``length_m``, ``points``: list of
+  ``[x_m, y_m, yaw_rad, speed_mps, curvature_1pm, t_s]``;
+- ``deadline_missed``.
+
+Times of the stages differ from run to run and stand in ``timings.jsonl``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from data.taxonomy import CLASSES
+from data.types import Detections, Plan, Scene, StepRecord, Tracks
+
+SCHEMA = "roadstack-record-1"
+
+
+def _number(value: float, digits: int) -> float | None:
+    """Rounded; None for what is not finite. Minus zero becomes zero."""
+    return round(float(value), digits) + 0.0 if math.isfinite(value) else None
+
+
+def _list(values: Any, digits: int) -> list[float | None]:
+    return [_number(v, digits) for v in np.asarray(values, np.float64)]
+
+
+def _pair(values: Any) -> list[float | None] | None:
+    return _list(values, 2) if np.isfinite(values).all() else None
+
+
+def _detections(d: Detections) -> list[dict[str, Any]]:
+    return [
+        {"class": CLASSES[c], "score": _number(s, 4), "xyxy": _list(b, 1)}
+        for b, s, c in zip(d.xyxy, d.score, d.class_id, strict=True)
+    ]
+
+
+def _tracks(t: Tracks) -> list[dict[str, Any]]:
+    rows = []
+    for i in range(len(t)):
+        spread = np.sqrt(np.maximum(np.diag(t.covariance[i])[:2], 0))
+        rows.append(
+            {
+                "id": int(t.track_id[i]),
+                "class": CLASSES[int(t.class_id[i])],
+                "score": _number(float(t.score[i]), 4),
+                "xyxy": _list(t.xyxy[i], 1),
+                "age_s": _number(float(t.age_s[i]), 3),
+                "since_update_s": _number(float(t.since_update_s[i]), 3),
+                "position_m": _pair(t.position_m[i]),
+                "position_std_m": _pair(spread),
+                "velocity_mps": _pair(t.velocity_mps[i]),
+            }
+        )
+    return rows
+
+
+def _plan(p: Plan) -> dict[str, Any]:
+    points = np.column_stack([p.x_m, p.y_m, p.yaw_rad, p.speed_mps, p.curvature_1pm, p.t_s])
+    return {
+        "status": str(p.status),
+        "reason": p.reason,
+        "length_m": _number(p.length_m, 2),
+        "points": [_list(row, 3) for row in points],
+    }
+
+
+def _scene(s: Scene) -> dict[str, Any]:
+    camera = s.camera
+    return {
+        "camera": {
+            "source": camera.source,
+            "focal_px": _number(float(camera.matrix[0, 0]), 1),
+            "horizon_row_px": _number(camera.horizon_row_px, 1),
+            "height_m": _number(camera.height_m, 3),
+            "pitch_rad": _number(camera.pitch_rad, 4),
+            "yaw_rad": _number(camera.yaw_rad, 4),
+        },
+        "detections": _detections(s.detections),
+        "tracks": _tracks(s.tracks),
+        "surfaces": {
+            "drivable_share": _number(float((s.surfaces.drivable > 0.5).mean()), 4),
+            "lane_share": _number(float((s.surfaces.lane > 0.5).mean()), 4),
+        },
+    }
+
+
+def record_line(r: StepRecord) -> str:
+    """One line of ``record.jsonl``, without the line's end."""
+    row: dict[str, Any] = {
+        "schema": SCHEMA,
+        "index": r.index,
+        "t_ns": r.t_ns,
+        "faults": list(r.faults),
+        **(_scene(r.scene) if r.scene is not None else {}),
+        "plan": _plan(r.plan),
+        "deadline_missed": r.deadline_missed,
+    }
+    return json.dumps(row, separators=(",", ":"), allow_nan=False)
+
+
+def timing_line(r: StepRecord) -> str:
+    """One line of ``timings.jsonl``: milliseconds of each stage."""
+    stages = {k: round(v, 3) for k, v in r.stage_ms.items()}
+    return json.dumps({"index": r.index, "stage_ms": stages}, separators=(",", ":"))
