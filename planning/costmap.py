@@ -1,0 +1,232 @@
+"""The cost grid: what a camera saw, as the cost of driving over each cell.
+
+Kinds: road where the projected drivable probability says so; the unseen wedge at the bonnet is
+filled from the first seen rows; ground out of view, beyond the horizon guard or hidden behind
+an object is unknown and never free. Costs: 1 per metre, more near edges, lane lines and away
+from the own lane's middle; infinite off the road and where the vehicle would not fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.types import Cell, CostGrid, Scene
+from planning.corridor import Corridor, along_lines, trace
+from planning.grid import GridSpec
+from planning.ground import GroundView, ground_view, hidden_by_boxes, project, project_thin
+from planning.obstacles import Footprints, footprints, is_obstacle
+from planning.vehicle import Vehicle
+
+F32 = NDArray[np.float32]
+U8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+NEVER_M = 99.0  # clearance where nothing undrivable is known
+
+
+@dataclass(frozen=True)
+class CostConfig:
+    """Weights are added cost per metre driven.
+
+    Attributes:
+        drivable_threshold, lane_threshold: probabilities that count as road, as line.
+        blind_m: road must be seen no further ahead than this, or there is no surface.
+        close_m: holes and notches of the road up to this wide are closed.
+        margin_m: kept free beside the vehicle at the very least.
+        edge_m, edge_weight: reach beyond the margin and height of the rise at edges, objects.
+        line_m, line_weight: reach and height of the rise near lane lines.
+        crossing_weight: on a lane line.
+        centre_weight: at half a lane from the own lane's middle, growing with the square.
+        outside_weight: outside the own lane.
+        tight_weight: where the start leaves less room than the vehicle needs.
+    """
+
+    drivable_threshold: float = 0.5
+    lane_threshold: float = 0.4
+    blind_m: float = 14.0
+    close_m: float = 1.0
+    margin_m: float = 0.1
+    edge_m: float = 0.7
+    edge_weight: float = 6.0
+    line_m: float = 1.4
+    line_weight: float = 2.0
+    crossing_weight: float = 25.0
+    centre_weight: float = 2.0
+    outside_weight: float = 4.0
+    tight_weight: float = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """A cost grid with what it was made from.
+
+    Attributes:
+        grid: the cost grid.
+        corridor: own lane; None when no surface is seen at the vehicle.
+        objects: footprints of what can be run into.
+        first_m: x of the first seen road straight ahead; NaN when there is none.
+        far_m: x beyond which nothing is seen at all.
+    """
+
+    grid: CostGrid
+    corridor: Corridor | None
+    objects: Footprints
+    first_m: float
+    far_m: float
+
+
+def _first_road_row(road: Mask, spec: GridSpec, config: CostConfig) -> int:
+    """First of three rows of road straight ahead; -1 when none lies within ``blind_m``."""
+    band = road[:, spec.col_of(-0.9) : spec.col_of(0.9) + 1]
+    is_road = band.mean(axis=1) >= 0.5
+    runs = is_road[:-2] & is_road[1:-1] & is_road[2:]
+    hits = np.flatnonzero(runs[: spec.row_of(config.blind_m)])
+    return int(hits[0]) if len(hits) else -1
+
+
+def _fill_wedge(kind: U8, seen: Mask, first: int, spec: GridSpec, vehicle: Vehicle) -> None:
+    """Extend the first seen road back to the rear axle, in place.
+
+    What lies before the first row of road straight ahead is bonnet or out of view. A column is
+    filled when its own first road follows within 2 m of what is seen first; the way of the own
+    wheels is always filled.
+    """
+    reach = max(1, round(2.0 / spec.resolution_m))
+    rows = np.arange(spec.rows)[:, None]
+    is_road = kind == Cell.ROAD
+    first_road = np.where(is_road.any(axis=0), is_road.argmax(axis=0), spec.rows)
+    first_seen = np.where(seen.any(axis=0), seen.argmax(axis=0), spec.rows)
+    ok = first_road <= np.maximum(first_seen, first) + reach
+    ok &= first_road < spec.row_of(15.0)
+    kind[:first] = Cell.UNKNOWN
+    kind[(rows < first_road) & ok] = Cell.ROAD
+    half = vehicle.half_width_m + 0.6
+    kind[:first, spec.col_of(-half) : spec.col_of(half) + 1] = Cell.ROAD
+
+
+def _paint(kind: U8, objects: Footprints, spec: GridSpec) -> None:
+    side = -spec.origin_m[1]
+    for i in range(len(objects)):
+        if objects.x0_m[i] >= spec.ahead_m or objects.y0_m[i] >= side or objects.y1_m[i] <= -side:
+            continue
+        r0, r1 = spec.row_of(objects.x0_m[i]), spec.row_of(objects.x1_m[i])
+        c0, c1 = spec.col_of(objects.y0_m[i]), spec.col_of(objects.y1_m[i])
+        kind[r0 : r1 + 1, c0 : c1 + 1] = Cell.OBSTACLE
+
+
+def _distance(free: Mask, resolution_m: float) -> F32:
+    """Exact distance in m from each cell to the nearest that is not free (its near side)."""
+    if free.all():
+        return np.full(free.shape, NEVER_M, np.float32)
+    d = np.asarray(cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    return np.maximum(d * resolution_m - resolution_m / 2, 0).astype(np.float32)
+
+
+def _ramp(distance_m: F32, reach_m: float) -> F32:
+    """1 at distance 0, falling with the square to 0 at ``reach_m``."""
+    return np.asarray(np.clip(1 - distance_m / reach_m, 0, 1) ** 2, dtype=np.float32)
+
+
+def _costs(
+    kind: U8,
+    line: U8,
+    clearance_m: F32,
+    corridor: Corridor,
+    first: int,
+    spec: GridSpec,
+    vehicle: Vehicle,
+    config: CostConfig,
+) -> F32:
+    need = vehicle.half_width_m + config.margin_m
+    road = (kind == Cell.ROAD) | (kind == Cell.LANE_LINE)
+    off = np.abs(spec.y_m[None, :] - corridor.centre_m[:, None]).astype(np.float32)
+    half = corridor.width_m / 2
+    cost = 1 + config.edge_weight * _ramp(clearance_m - need, config.edge_m)
+    cost += config.line_weight * _ramp(_distance(line == 0, spec.resolution_m), config.line_m)
+    cost[kind == Cell.LANE_LINE] += config.crossing_weight
+    cost += config.centre_weight * np.minimum((off / half) ** 2, 2.0)
+    cost += config.outside_weight * np.clip(off - half, 0, 1)
+    fits = clearance_m >= need
+    # The very start may be tighter than it looks: the bonnet's edge cuts the road ragged.
+    near = np.zeros_like(road)
+    end = first + round(3.0 / spec.resolution_m)
+    near[:end, spec.col_of(-1.2) : spec.col_of(1.2) + 1] = True
+    cost[near & ~fits] += config.tight_weight
+    return np.where(road & (fits | near), cost, np.inf).astype(np.float32)
+
+
+def _kinds(
+    scene: Scene, view: GroundView, objects: Footprints, spec: GridSpec, config: CostConfig
+) -> tuple[U8, U8, Mask]:
+    """Kinds without objects and wedge, lines along the road, and cells hidden behind objects."""
+    drivable = project(view, scene.surfaces.drivable)
+    lane = project_thin(view, scene.surfaces.lane)
+    boxes = scene.tracks.xyxy[is_obstacle(scene.tracks.class_id)]
+    hidden = hidden_by_boxes(view, boxes, scene.surfaces)
+    seen = np.isfinite(drivable)
+    k = max(1, round(config.close_m / spec.resolution_m)) | 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k))
+    with np.errstate(invalid="ignore"):
+        road = (drivable > config.drivable_threshold).astype(np.uint8)
+        line = (lane > config.lane_threshold).astype(np.uint8)
+    road = np.asarray(cv2.morphologyEx(road, cv2.MORPH_CLOSE, disc))
+    kind = np.full(road.shape, Cell.UNKNOWN, np.uint8)
+    kind[seen] = Cell.OFF_ROAD
+    kind[seen & (road > 0)] = Cell.ROAD
+    kind[hidden] = Cell.UNKNOWN
+    return kind, along_lines(line, spec.resolution_m), hidden
+
+
+def survey(
+    scene: Scene,
+    spec: GridSpec,
+    vehicle: Vehicle,
+    config: CostConfig | None = None,
+    view: GroundView | None = None,
+) -> Survey:
+    """Build the cost grid and keep what a planner needs beside it; see ``build_cost_grid``."""
+    config = config or CostConfig()
+    surfaces = scene.surfaces
+    if view is None:
+        view = ground_view(scene.camera, spec, surfaces.drivable.shape, surfaces.scale)
+    objects = footprints(scene.tracks, scene.camera, vehicle)
+    kind, line, hidden = _kinds(scene, view, objects, spec, config)
+    first = _first_road_row(kind == Cell.ROAD, spec, config)
+    corridor = None
+    if first >= 0:
+        corridor = trace(line, (kind == Cell.OFF_ROAD).astype(np.uint8), first, spec)
+        _fill_wedge(kind, view.seen, first, spec, vehicle)
+    kind[(kind == Cell.ROAD) & (line > 0)] = Cell.LANE_LINE
+    _paint(kind, objects, spec)
+    shut = (kind == Cell.OFF_ROAD) | (kind == Cell.OBSTACLE) | (hidden & (kind == Cell.UNKNOWN))
+    clearance = _distance(~shut, spec.resolution_m)
+    cost = np.full(kind.shape, np.inf, np.float32)
+    if corridor is not None:
+        cost = _costs(kind, line, clearance, corridor, first, spec, vehicle, config)
+    grid = CostGrid(cost, kind, clearance, spec.resolution_m, spec.origin_m, scene.t_ns)
+    first_m = first * spec.resolution_m if first >= 0 else float("nan")
+    return Survey(grid, corridor, objects, first_m, view.far_m)
+
+
+def build_cost_grid(
+    scene: Scene,
+    spec: GridSpec,
+    vehicle: Vehicle,
+    config: CostConfig | None = None,
+    view: GroundView | None = None,
+) -> CostGrid:
+    """Build the cost grid of one scene.
+
+    Args:
+        view: from ``ground_view`` for this camera and map size; None: computed here (slow).
+
+    Returns:
+        The grid at ``scene.t_ns``. ``clearance_m`` is the distance to ground known not to be
+        free (off the road, an object, or hidden behind one); the borders of the view are
+        undrivable too, but do not count as something to keep away from.
+    """
+    return survey(scene, spec, vehicle, config, view).grid

@@ -1,0 +1,104 @@
+"""Where to go: the farthest reachable point of the own lane, and what stands in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.taxonomy import CLASS_ID
+from planning.corridor import Corridor
+from planning.costmap import Survey
+from planning.grid import GridSpec
+from planning.speed import SpeedConfig, lead_speed_mps
+from planning.vehicle import Vehicle
+
+Mask = NDArray[np.bool_]
+
+OWN_LANE_ENOUGH_M = 15.0  # with this much way in the own lane no other is looked for
+OTHER_LANE_GAIN_M = 10.0  # and another must give this much more
+_GIVE_UP_M = 2.0
+_BEHIND_M = 1.4  # a way up to a lead ends straight behind it, not beside its corner
+_BAND_M = 0.3  # the rear axle may leave the lane's half width by this to pass something
+
+
+@dataclass(frozen=True)
+class Lead:
+    """An object in the own lane that is not passed: its index, near side x, speed over ground."""
+
+    index: int
+    x_m: float
+    speed_mps: float
+
+
+def find_lead(
+    seen: Survey, spec: GridSpec, vehicle: Vehicle, config: SpeedConfig, ego_mps: float | None
+) -> Lead | None:
+    """The nearest object that fills the own lane's middle.
+
+    Standing ones that only reach in from the side are left to the search, which passes where
+    there is room; moving vehicles and persons count from further out.
+    """
+    corridor, objects = seen.corridor, seen.objects
+    lead: Lead | None = None
+    for i in range(len(objects)):
+        x = float(objects.x0_m[i])
+        if x >= spec.ahead_m or (lead is not None and lead.x_m <= x):
+            continue
+        gap = x - vehicle.front_m - config.standstill_m
+        speed = lead_speed_mps(gap, float(objects.vx_mps[i]), ego_mps, vehicle, config)
+        stands = speed < config.standing_mps and objects.class_id[i] == CLASS_ID["vehicle"]
+        half = 0.6 if stands else 1.0
+        centre = 0.0 if corridor is None else float(corridor.centre_m[spec.row_of(x)])
+        if objects.y0_m[i] + 0.2 < centre + half and objects.y1_m[i] - 0.2 > centre - half:
+            lead = Lead(i, x, speed)
+    return lead
+
+
+def _reachable(mask: Mask, start: tuple[int, int]) -> Mask:
+    _, label = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    label = np.asarray(label)
+    return np.asarray((label == label[start]) & mask)
+
+
+def _best_cell(
+    reach: Mask, cost: NDArray[np.float32], off: NDArray[np.float64], spec: GridSpec
+) -> tuple[int, int]:
+    """The farthest cell, giving up to 2 m for less cost and a place nearer to the lane's middle.
+
+    Else paths would hook into the notches at the far end of the road.
+    """
+    last = int(np.flatnonzero(reach.any(axis=1))[-1])
+    first = max(0, last - round(_GIVE_UP_M / spec.resolution_m))
+    rows = slice(first, last + 1)
+    short = (last - np.arange(first, last + 1)) * spec.resolution_m
+    score = np.where(reach[rows], cost[rows] + 2 * np.abs(off[rows]) + short[:, None], np.inf)
+    row, col = divmod(int(score.argmin()), score.shape[1])
+    return first + row, col
+
+
+def choose_goal(
+    seen: Survey, corridor: Corridor, lead: Lead | None, spec: GridSpec
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Start and goal cell (row, col).
+
+    The own lane is followed up to a lead or to its end. Only when it ends within 15 m, and not
+    at a lead, a way beside it that leads 10 m further is taken.
+    """
+    cost = seen.grid.cost
+    start = (0, spec.col_of(0.0))
+    drivable = np.isfinite(cost)
+    if lead is not None:
+        drivable[spec.row_of(lead.x_m - _BEHIND_M) :] = False
+    off = spec.y_m[None, :] - corridor.centre_m[:, None]
+    own = _reachable(drivable & (np.abs(off) <= corridor.width_m / 2 + _BAND_M), start)
+    if not own[start]:
+        return start, start
+    goal = _best_cell(own, cost, off, spec)
+    if lead is None and goal[0] * spec.resolution_m < OWN_LANE_ENOUGH_M:
+        other = _best_cell(_reachable(drivable, start), cost, off, spec)
+        if (other[0] - goal[0]) * spec.resolution_m >= OTHER_LANE_GAIN_M:
+            return start, other
+    return start, goal

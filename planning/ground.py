@@ -1,0 +1,140 @@
+"""Image-space probability maps laid on the metric grid through a camera.
+
+The look-up from cells to map pixels depends only on camera, grid and map size: it is made once
+(``ground_view``) and used for every frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.camera import Camera
+from data.types import Surfaces
+from planning.grid import GridSpec
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Beyond this a map row covers so much ground that neither an edge nor a distance can be told.
+# Of the reduced surface maps (quarter size) it is about 1 m for a row of the full picture.
+MAX_ROW_SPAN_M = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class GroundView:
+    """Where each grid cell is seen in a surface map.
+
+    Attributes:
+        u_px, v_px: (rows, cols) float32 map pixel of each cell's centre.
+        seen: (rows, cols) bool; False where out of the picture or too near the horizon.
+        bands: (first_row, end_row, width_px, height_px) of grid rows whose cells cover about
+            that many map pixels: thin lines are widened by it before sampling, or the near
+            ones would fall between the samples.
+        far_m: x beyond which nothing straight ahead is seen.
+    """
+
+    u_px: F32
+    v_px: F32
+    seen: Mask
+    bands: tuple[tuple[int, int, int, int], ...]
+    far_m: float
+
+
+def _odd_levels(size_px: F64) -> NDArray[np.int64]:
+    """Round sizes up to 1, 3, 7, 15, ... so that few different widenings are needed."""
+    level = np.ceil(np.log2(np.maximum(np.nan_to_num(size_px, nan=1.0), 1.0) + 1))
+    return np.asarray(2 ** np.clip(level, 1, 5) - 1, dtype=np.int64)
+
+
+def _bands(du_px: F64, dv_px: F64) -> tuple[tuple[int, int, int, int], ...]:
+    """Group rows by the map pixels a cell covers at the middle column."""
+    ku, kv = _odd_levels(du_px), _odd_levels(dv_px)
+    cuts = np.flatnonzero((np.diff(ku) != 0) | (np.diff(kv) != 0)) + 1
+    edges = [0, *cuts.tolist(), len(ku)]
+    return tuple((a, b, int(ku[a]), int(kv[a])) for a, b in pairwise(edges))
+
+
+def ground_view(
+    camera: Camera,
+    spec: GridSpec,
+    map_shape: tuple[int, int],
+    scale: tuple[float, float],
+    max_row_span_m: float = MAX_ROW_SPAN_M,
+) -> GroundView:
+    """Build the look-up for maps of ``map_shape`` (h, w) at ``scale`` (see ``Surfaces``).
+
+    A cell is seen when it projects into the map, casts back to where it is (a distorted lens
+    folds points from outside its field of view into the picture), and one map row there spans
+    at most ``max_row_span_m`` of ground.
+    """
+    x, y = np.meshgrid(spec.x_m, spec.y_m, indexing="ij")
+    flat = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    shape = (spec.rows, spec.cols)
+    pixels = camera.pixels_from_vehicle(flat)
+    with np.errstate(invalid="ignore"):
+        back = camera.ground_from_pixels(np.nan_to_num(pixels, nan=-1e6, posinf=-1e6))
+        error = np.hypot(*(back - flat[:, :2]).T).reshape(shape)
+        u = ((pixels[:, 0] + 0.5) * scale[0] - 0.5).reshape(shape)
+        v = ((pixels[:, 1] + 0.5) * scale[1] - 0.5).reshape(shape)
+        dv = np.abs(np.asarray(np.gradient(v, axis=0), dtype=np.float64))
+        du = np.abs(np.asarray(np.gradient(u, axis=1), dtype=np.float64))
+        span_m = spec.resolution_m / dv
+        seen = (error < 0.05 + 0.01 * x) & (span_m <= max_row_span_m)
+        seen &= (u > -0.5) & (u < map_shape[1] - 0.5) & (v > -0.5) & (v < map_shape[0] - 0.5)
+    mid = spec.cols // 2
+    ahead = np.flatnonzero(seen[:, mid - 1 : mid + 1].any(axis=1))
+    far_m = float((ahead[-1] + 1) * spec.resolution_m) if len(ahead) else 0.0
+    u32 = np.nan_to_num(u, nan=-9.0).clip(-9, 1e4).astype(np.float32)
+    v32 = np.nan_to_num(v, nan=-9.0).clip(-9, 1e4).astype(np.float32)
+    return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid]), far_m)
+
+
+def project(view: GroundView, values: F32) -> F32:
+    """Sample a (h, w) float32 map at every cell: (rows, cols) float32, NaN where not seen."""
+    out = np.asarray(
+        cv2.remap(values, view.u_px, view.v_px, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+        dtype=np.float32,
+    )
+    out[~view.seen] = np.nan
+    return out
+
+
+def project_thin(view: GroundView, values: F32) -> F32:
+    """As ``project``, but each cell gets the greatest value it covers, so thin lines survive."""
+    out = np.empty(view.u_px.shape, np.float32)
+    for first, end, ku, kv in view.bands:
+        wide = values
+        if ku > 1 or kv > 1:
+            wide = np.asarray(cv2.dilate(values, np.ones((kv, ku), np.uint8)))
+        u, v = view.u_px[first:end], view.v_px[first:end]
+        out[first:end] = cv2.remap(wide, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out[~view.seen] = np.nan
+    return out
+
+
+def hidden_by_boxes(view: GroundView, xyxy: F32, surfaces: Surfaces) -> Mask:
+    """Cells whose ground lies behind a box: (rows, cols) bool.
+
+    ``xyxy`` is (n, 4) px of the original image. A box is taken in a little at its sides, where
+    road shows past the rounded outline of what it holds.
+    """
+    map_h, map_w = surfaces.drivable.shape
+    hidden = np.zeros((map_h, map_w), np.uint8)
+    sx, sy = surfaces.scale
+    for x0, y0, x1, y1 in xyxy[np.isfinite(xyxy).all(axis=1)]:
+        inset = 0.05 * (x1 - x0)
+        a = int(np.clip(np.ceil((x0 + inset) * sx), 0, map_w))
+        b = int(np.clip(np.floor((x1 - inset) * sx) + 1, 0, map_w))
+        c = int(np.clip(np.floor(y0 * sy), 0, map_h))
+        d = int(np.clip(np.floor(y1 * sy), 0, map_h))
+        hidden[c:d, a:b] = 1
+    if not hidden.any():
+        return np.zeros(view.seen.shape, np.bool_)
+    out = cv2.remap(hidden, view.u_px, view.v_px, cv2.INTER_NEAREST)
+    return np.asarray(out, dtype=np.bool_) & view.seen
