@@ -62,7 +62,7 @@ class HorizonConfig:
     near_rows: float = 0.25
     curvature_std_1pm: float = 1 / 400
     min_points: int = 60
-    min_agreement: float = 0.4
+    min_agreement: float = 0.2
     min_side_bearing: float = 0.3
     min_side_share: float = 0.1
     max_frame_std_deg: float = 2.0

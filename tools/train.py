@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 from data.config import load_config
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset, only_tasks, open_dataset
 from data.errors import InputError
 from tools.progress import progress_bar
 
 
 def _open(sets: tuple) -> list[Dataset]:
-    return [open_dataset(s.path, s.split, s.layout) for s in sets]
+    opened = [(s, open_dataset(s.path, s.split, s.layout)) for s in sets]
+    return [only_tasks(d, s.tasks) if s.tasks else d for s, d in opened]
 
 
 def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -> Path:

@@ -1,5 +1,5 @@
 """Labelled data sets in their official layouts, each read as a list of ``Sample``."""
 
-from data.datasets.base import Dataset, open_dataset
+from data.datasets.base import Dataset, only_tasks, open_dataset
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["Dataset", "only_tasks", "open_dataset"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -40,6 +40,30 @@ class Dataset:
         unknown = set(self.tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"tasks: expected some of {TASKS}, given {sorted(unknown)}")
+
+
+def only_tasks(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:
+    """The same set with its labels for other tasks taken as unknown.
+
+    Raises:
+        InputError: the set does not label one of ``tasks``.
+    """
+    missing = [t for t in tasks if t not in dataset.tasks]
+    if missing:
+        have = ", ".join(dataset.tasks) or "nothing"
+        raise InputError(f"set {dataset.layout}: labels {have}, but '{missing[0]}' was asked for")
+
+    def load(i: int) -> Sample:
+        s = dataset.load(i)
+        boxes = "detection" in tasks
+        return replace(
+            s,
+            labelled_classes=s.labelled_classes if boxes else class_flags(()),
+            drivable=s.drivable if "drivable" in tasks else None,
+            lane=s.lane if "lane" in tasks else None,
+        )
+
+    return replace(dataset, tasks=tasks, load=load)
 
 
 def read_image(path: Path) -> U8:

@@ -10,13 +10,14 @@ from data.augment import AugmentConfig
 
 @dataclass(frozen=True)
 class SetConfig:
-    """One labelled set: its folder, its split, its layout (recognised if None), and how often it
-    is drawn: ``share`` has any positive scale."""
+    """One labelled set: its folder, its split, its layout (recognised if None), how often it is
+    drawn (``share`` has any positive scale), and which of its labels to teach (all if empty)."""
 
     path: Path
     split: str = "train"
     share: float = 1.0
     layout: str | None = None
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.datasets import open_dataset
+from data.datasets import only_tasks, open_dataset
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
 
@@ -66,6 +66,16 @@ def test_mask_value_without_meaning_is_named(bdd):
     write(bdd / "labels/drivable/masks/train/a.png", np.full((72, 128), 7, np.uint8))
     with pytest.raises(InputError, match="mask value 7"):
         open_dataset(bdd, "train").load(0)
+
+
+def test_labels_that_are_not_to_be_taught_become_unknown(bdd):
+    d = only_tasks(open_dataset(bdd, "train"), ("drivable",))
+    s = d.load(0)
+    assert s.lane is None
+    assert not s.labelled_classes.any()
+    assert s.drivable is not None
+    with pytest.raises(InputError, match="lane"):
+        only_tasks(d, ("lane",))
 
 
 def test_voc_boxes_and_unlabelled_persons(tmp_path):
