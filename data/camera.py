@@ -8,7 +8,6 @@ under the rear axle. The ground is the plane z = 0 of the vehicle frame.
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.config import read_toml
 from data.errors import InputError
 
 Array = NDArray[np.float64]
@@ -193,12 +193,7 @@ def load_camera(path: Path) -> Camera:
     Raises:
         InputError: the file is missing or malformed, naming the key.
     """
-    try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"camera file {path}: cannot be read ({e.strerror})") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise InputError(f"camera file {path}: not valid TOML ({e})") from e
+    raw = read_toml(path, "camera file")
     need = ("width_px", "height_px", "fx_px", "fy_px", "cx_px", "cy_px", "height_m")
     pose_keys = ("pitch_rad", "yaw_rad", "roll_rad", "forward_m", "left_m")
     unknown = sorted(set(raw) - {*need, *pose_keys, "distortion"})

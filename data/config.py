@@ -19,20 +19,23 @@ from data.errors import InputError
 T = TypeVar("T")
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file; ``what`` it is stands in the message of an InputError."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"{what} {path}: cannot be read ({e.strerror})") from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{what} {path}: not valid TOML ({e})") from e
+
+
 def load_config(cls: type[T], path: Path | None = None, overrides: tuple[str, ...] = ()) -> T:
     """Build ``cls`` from an optional TOML file and ``key.sub=value`` overrides.
 
     Raises:
         InputError: unreadable file, unknown key, or a value of the wrong type.
     """
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
-            raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as e:
-            raise InputError(f"config {path}: cannot be read ({e.strerror})") from e
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise InputError(f"config {path}: not valid TOML ({e})") from e
+    raw = {} if path is None else read_toml(path, "config")
     for text in overrides:
         key, sep, value = text.partition("=")
         if not sep or not key:

@@ -99,7 +99,11 @@ class Stack:
         camera = frame.camera or self.camera.for_size(width, height)
         detections, surfaces = self.model(frame.image, MIN_SCORE)
         clock.mark("network")
-        camera = camera if frame.camera else self.camera.refined(camera, surfaces)
+        if frame.camera is None:
+            refined = self.camera.refined(camera, surfaces)
+            if refined is not camera:
+                self.tracker.turn_camera(refined)
+                camera = refined
         clock.mark("camera")
         tracks = self.tracker.update(detections, frame.t_ns, camera)
         clock.mark("track")

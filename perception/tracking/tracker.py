@@ -189,6 +189,16 @@ class Tracker:
         self._table = table
         return self._report(t_ns, camera)
 
+    def turn_camera(self, camera: Camera) -> None:
+        """Take all places anew from the boxes, for a camera whose assumed pose was corrected.
+
+        Otherwise the jump of the places would be taken for motion.
+        """
+        table = self._table
+        boxes = motion.boxes_from_state(table.box.mean)
+        place = ground.start(boxes, table.class_id, camera, self.config.places)
+        self._table = replace(table, place=place)
+
     def _clean(self, detections: Detections) -> _Seen:
         """Drop what is no box, keep the best, in an order that does not depend on the input's."""
         xyxy = detections.xyxy.astype(np.float64)

@@ -16,6 +16,7 @@ from perception.models.deploy import OUTPUTS, DeployNet
 from perception.preprocess import letterbox
 
 MIN_SCORE = 0.01
+_MIN_BOXES = 20  # classes with fewer labelled boxes are too noisy to choose a checkpoint by
 
 
 def run_torch(net: DeployNet, canvas: U8) -> dict[str, np.ndarray]:
@@ -29,7 +30,7 @@ def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> 
     """Metrics of all sets, keyed 'detection.<class>.AP50', 'drivable.iou', 'lane.iou'.
 
     With several sets the keys are prefixed by the set's layout; ``fitness`` is the mean of what
-    is there.
+    is there, without classes of fewer than 20 boxes.
     """
     deploy = DeployNet(net).eval()
 
@@ -41,14 +42,18 @@ def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> 
         )
 
     result: dict[str, float] = {}
+    rare: set[str] = set()
     for dataset in sets:
         prefix = f"{dataset.layout}." if len(sets) > 1 else ""
         scores = score_dataset(dataset, predict)
         for name, row in scores.get("detection", {}).items():
-            result[f"{prefix}detection.{name}.AP50"] = row["AP50"]
+            key = f"{prefix}detection.{name}.AP50"
+            result[key] = row["AP50"]
+            if row["ground_truths"] < _MIN_BOXES:
+                rare.add(key)
         for name in ("drivable", "lane"):
             if name in scores:
                 result[f"{prefix}{name}.iou"] = scores[name]["iou"]
-    values = [v for v in result.values() if np.isfinite(v)]
+    values = [v for k, v in result.items() if np.isfinite(v) and k not in rare]
     result["fitness"] = float(np.mean(values)) if values else float("nan")
     return result

@@ -139,3 +139,17 @@ def test_mirrored_drive_mirrors_the_place() -> None:
     left, right = drive(20, 4, -3, 0.5), drive(20, -4, -3, -0.5)
     np.testing.assert_allclose(left.position_m * (1, -1), right.position_m, atol=1e-4)
     np.testing.assert_allclose(left.velocity_mps * (1, -1), right.velocity_mps, atol=1e-4)
+
+
+def test_a_corrected_camera_moves_places_without_making_speed() -> None:
+    """A standing car seen through a camera assumed 2 degrees too low, then corrected."""
+    true = CAMERA.with_vanishing_point(640, 400, "true")
+    xyxy, tracker = box_at(25, 0, camera=true), Tracker()
+    for i in range(40):
+        if i == 20:
+            tracker.turn_camera(true)
+        now = Detections(xyxy[None], np.array([0.8]), np.array([VEHICLE]))
+        tracks = tracker.update(now, i * 40_000_000, true if i >= 20 else CAMERA)
+        if i >= 20:
+            assert abs(tracks.velocity_mps[0, 0]) < 1.0
+            assert tracks.position_m[0, 0] == pytest.approx(25, rel=0.15)

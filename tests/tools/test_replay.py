@@ -153,5 +153,11 @@ def test_a_failed_replay_leaves_earlier_results_alone(tmp_path, monkeypatch):
 def test_real_clips(realdata, tmp_path, source, frames):
     summary, rows = replay(tmp_path, str(realdata / "clips" / source), "--no-overlay")
     assert summary["frames"] == len(rows) == frames
-    assert summary["plans_ok"] > 0.6 * frames
     assert summary["tracks_by_class"]["vehicle"] >= 2
+    if source.startswith("kitti"):  # it ends behind a standing queue
+        last = rows[-1]["plan"]
+        assert last["status"] == "BLOCKED"
+        assert "vehicle" in last["reason"]
+    else:
+        assert summary["plans_ok"] > 0.9 * frames
+        assert "horizon from lane lines" in rows[-1]["camera"]["source"]
