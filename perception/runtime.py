@@ -111,6 +111,8 @@ def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
     options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # idle threads sleep: the other stages need the processors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         content = path.read_bytes()
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -53,7 +53,7 @@ class VideoWriter:
         height_px: int,
         nominal_fps: float = 25.0,
         crf: int = 23,
-        preset: str = "veryfast",
+        preset: str = "superfast",
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _SUFFIXES:
