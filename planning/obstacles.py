@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ class Footprints:
     Attributes:
         x0_m, x1_m, y0_m, y1_m: extents, position uncertainty included.
         vx_mps, vy_mps: relative to the own vehicle; NaN if unknown.
+        vy_std_mps: standard deviation of ``vy_mps``; NaN if unknown.
         class_id, track_id: (n,) int64.
         settled: (n,) bool, seen for long enough that the velocity means something.
     """
@@ -39,6 +40,7 @@ class Footprints:
     y1_m: F64
     vx_mps: F64
     vy_mps: F64
+    vy_std_mps: F64
     class_id: I64
     track_id: I64
     settled: Mask
@@ -83,6 +85,16 @@ def _lateral_extent(
     return centre - width / 2, centre + width / 2
 
 
+def without_own_turning(tracks: Tracks, yaw_rate_radps: float) -> Tracks:
+    """The same tracks with velocities in axes that do not turn with the own vehicle.
+
+    In the turning frame a standing object moves sideways by the yaw rate times its distance.
+    """
+    x, y = tracks.position_m.T
+    turning = yaw_rate_radps * np.column_stack([-y, x])
+    return replace(tracks, velocity_mps=tracks.velocity_mps + turning)
+
+
 def footprints(tracks: Tracks, camera: Camera, vehicle: Vehicle) -> Footprints:
     """Objects ahead that can be run into; those without a finite ground position are left out.
 
@@ -111,6 +123,7 @@ def footprints(tracks: Tracks, camera: Camera, vehicle: Vehicle) -> Footprints:
         y1 + grow_y,
         t.velocity_mps[keep, 0],
         t.velocity_mps[keep, 1],
+        std[:, 3],
         t.class_id[keep],
         t.track_id[keep],
         (t.age_s[keep] >= 0.3) & np.isfinite(t.velocity_mps[keep]).all(axis=1),

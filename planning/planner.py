@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from planning.costmap import CostConfig, Survey, survey
 from planning.goal import Lead, choose_goal, find_lead
 from planning.grid import GridSpec
 from planning.ground import MAX_ROW_SPAN_M, GroundView, ground_view
+from planning.obstacles import without_own_turning
 from planning.smoothing import Curve, blend, smooth_path
 from planning.speed import (
     SpeedConfig,
@@ -96,7 +97,11 @@ class Planner:
         self._last, self._last_t_ns = None, None
 
     def plan(
-        self, scene: Scene, ego_speed_mps: float | None = None, now_ns: int | None = None
+        self,
+        scene: Scene,
+        ego_speed_mps: float | None = None,
+        now_ns: int | None = None,
+        yaw_rate_radps: float | None = None,
     ) -> tuple[Plan, CostGrid]:
         """Plan from one scene.
 
@@ -104,6 +109,7 @@ class Planner:
             scene: newest perception, in order of time.
             ego_speed_mps: own speed; None where the log has none, the profile then starts at
                 the greatest allowed speed.
+            yaw_rate_radps: own turning, positive to the left; None where the log has none.
             now_ns: present time on the scene's clock, to judge its age; None: it is new.
 
         Returns:
@@ -116,6 +122,8 @@ class Planner:
         stale = self._stale(scene, now_ns)
         if stale:
             return Plan.none(PlanStatus.STALE, stale), _unknown_grid(self.spec, scene.t_ns)
+        if yaw_rate_radps is not None and math.isfinite(yaw_rate_radps):
+            scene = replace(scene, tracks=without_own_turning(scene.tracks, yaw_rate_radps))
         calm = self._calm_share(scene.t_ns)
         view = self._view_of(scene)
         seen = survey(scene, self.spec, self.vehicle, self.config.cost, view)

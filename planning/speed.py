@@ -14,6 +14,8 @@ from planning.vehicle import Vehicle
 
 F64 = NDArray[np.float64]
 
+_WALKING_MPS = 2.5
+
 
 @dataclass(frozen=True)
 class SpeedConfig:
@@ -24,6 +26,9 @@ class SpeedConfig:
     sight_brake_mps2: braking that must suffice to stop within what is seen.
     crossing_s: how far ahead in time objects about to cross are looked for.
     crossing_room_m: kept free beside the own body from a crossing object.
+    crossing_sigma: a sideways speed counts from this many standard deviations on.
+    crossing_slope: an object faster than walking crosses only if it moves this much sideways
+        for each metre along the road: lanes side by side are no crossing.
     """
 
     standstill_m: float = 2.0
@@ -32,6 +37,8 @@ class SpeedConfig:
     sight_brake_mps2: float = 4.0
     crossing_s: float = 4.0
     crossing_room_m: float = 0.3
+    crossing_sigma: float = 2.0
+    crossing_slope: float = 0.4
 
 
 def lead_speed_mps(
@@ -130,11 +137,15 @@ def first_crossing(
 ) -> Crossing | None:
     """The nearest conflict with an object that moves into the path, at constant velocities.
 
-    Objects that stand, that move along the path, whose velocity is young, or in ``skip`` are
-    left to the cost grid and to following. ``s_m`` is the station of the rear axle at which the
+    Objects that stand, that move along the path, whose velocity is young or doubtful, or in
+    ``skip`` are left to the cost grid and to following. ``s_m`` is the station of the rear axle at which the
     front bumper meets the object's way.
     """
-    moves = objects.settled & ~skip & (np.abs(objects.vy_mps) > 0.5)
+    aside_mps = np.abs(objects.vy_mps)
+    doubt_mps = config.crossing_sigma * np.nan_to_num(objects.vy_std_mps)
+    along_mps = np.abs(objects.vx_mps + speed_mps[0]) if len(speed_mps) else 0.0
+    lateral = (along_mps < _WALKING_MPS) | (aside_mps > config.crossing_slope * along_mps)
+    moves = objects.settled & ~skip & (aside_mps > np.maximum(0.5, doubt_mps)) & lateral
     pick = np.flatnonzero(moves)
     if not len(pick) or len(curve) < 2:
         return None

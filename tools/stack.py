@@ -108,8 +108,12 @@ class Stack:
         tracks = self.tracker.update(detections, frame.t_ns, camera)
         clock.mark("track")
         scene = Scene(frame.t_ns, camera, detections, surfaces, tracks)
-        speed = frame.ego.speed_mps if frame.ego else None
-        plan, grid = self.planner.plan(scene, speed)
+        ego = frame.ego
+        plan, grid = self.planner.plan(
+            scene,
+            ego.speed_mps if ego else None,
+            yaw_rate_radps=ego.yaw_rate_radps if ego else None,
+        )
         clock.mark("plan")
         return StepRecord(frame.index, frame.t_ns, scene, plan, grid, times, faults=tuple(faults))
 

@@ -163,6 +163,30 @@ def test_a_person_about_to_cross_is_stopped_for(world):
     assert plan_of(world.scene(road, [away]), ego=6.0).reason == ""
 
 
+def test_oncoming_traffic_in_the_next_lane_is_no_crossing(world):
+    """Its sideways speed is small beside its speed along the road: an uncertain heading."""
+    car = world.Thing(20, 3.6, velocity=(-20.0, -2.5))
+    plan = plan_of(world.scene(world.Road(left=5, right=5), [car]), ego=10.0)
+    assert "crossing" not in plan.reason
+
+
+def test_a_doubtful_sideways_speed_is_no_crossing(world):
+    person = world.Thing(18, -4.0, velocity=(-6.0, 2.0), kind="person", width=0.5, height=1.7)
+    scene = world.scene(world.Road(left=5, right=5, lines=()), [person])
+    doubtful = replace(scene.tracks, covariance=np.diag([0.2, 0.02, 0.2, 4.0])[None])
+    assert "crossing" in plan_of(scene, ego=6.0).reason
+    assert "crossing" not in plan_of(replace(scene, tracks=doubtful), ego=6.0).reason
+
+
+def test_own_turning_makes_no_crossing_of_a_standing_person(world):
+    """Turning left by 0.15 rad/s lets a person 18 m ahead drift 2.7 m/s to the right."""
+    person = world.Thing(18, 4.0, velocity=(-6.0, -2.7), kind="person", width=0.5, height=1.7)
+    scene = world.scene(world.Road(left=5, right=5, lines=()), [person])
+    assert "crossing" in Planner().plan(scene, 6.0)[0].reason
+    plan = Planner().plan(scene, 6.0, yaw_rate_radps=0.15)[0]
+    assert "crossing" not in plan.reason
+
+
 def replace_velocity(thing, velocity):
     return replace(thing, velocity=velocity)
 
