@@ -106,6 +106,8 @@ def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
     """
     import onnxruntime as ort
 
+    if threads is not None and not 1 <= threads <= 256:
+        raise InputError(f"--threads {threads}: expected a number from 1 to 256")
     path = find_model(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))

@@ -166,6 +166,20 @@ def _append_csv(path: Path, row: dict[str, float]) -> None:
         writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
 
 
+def provenance(config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint says of its making; folders by name alone, for files are handed on."""
+
+    def plain(value: Any) -> Any:
+        return value.name if isinstance(value, Path) else str(value)
+
+    return {
+        "arch": "base",
+        "config": json.loads(json.dumps(dataclasses.asdict(config), default=plain)),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+
+
 def train(
     config: TrainConfig, sets: list[Dataset], val: list[Dataset], out: Path, report: Report
 ) -> Path:
@@ -184,12 +198,7 @@ def train(
         c.steps * c.batch,
     )  # fmt: skip
     mixture.preload()
-    meta = {
-        "arch": "base",
-        "config": json.loads(json.dumps(dataclasses.asdict(config), default=str)),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
+    meta = provenance(config)
     sums: dict[str, float] = {}
     for batch in _loader(mixture, config, run.step * c.batch):
         terms = run.train_step(batch)
