@@ -138,8 +138,8 @@ def first_crossing(
     """The nearest conflict with an object that moves into the path, at constant velocities.
 
     Objects that stand, that move along the path, whose velocity is young or doubtful, or in
-    ``skip`` are left to the cost grid and to following. ``s_m`` is the station of the rear axle at which the
-    front bumper meets the object's way.
+    ``skip`` are left to the cost grid and to following. ``s_m`` is the station of the rear axle
+    at which the front bumper meets the object's way.
     """
     aside_mps = np.abs(objects.vy_mps)
     doubt_mps = config.crossing_sigma * np.nan_to_num(objects.vy_std_mps)

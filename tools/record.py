@@ -12,10 +12,11 @@ Schema ``roadstack-record-1``, one object a line:
   ground point is unknown), ``position_std_m``;
 - ``surfaces``: ``drivable_share`` and ``lane_share`` of the picture above one half;
 - ``plan``: ``status``, ``reason``, ``length_m``, ``points``: list of
-  ``[x_m, y_m, yaw_rad, speed_mps, curvature_1pm, t_s]``;
-- ``deadline_missed``.
+  ``[x_m, y_m, yaw_rad, speed_mps, curvature_1pm, t_s]``.
 
-Times of the stages differ from run to run and stand in ``timings.jsonl``.
+What differs from run to run stands in ``timings.jsonl``, one object a line: ``index``,
+``stage_ms`` and ``deadline_missed`` (the stages up to the plan took longer than the time to the
+next frame at the source's rate).
 """
 
 from __future__ import annotations
@@ -111,12 +112,15 @@ def record_line(r: StepRecord) -> str:
         "faults": list(r.faults),
         **(_scene(r.scene) if r.scene is not None else {}),
         "plan": _plan(r.plan),
-        "deadline_missed": r.deadline_missed,
     }
     return json.dumps(row, separators=(",", ":"), allow_nan=False)
 
 
 def timing_line(r: StepRecord) -> str:
-    """One line of ``timings.jsonl``: milliseconds of each stage."""
-    stages = {k: round(v, 3) for k, v in r.stage_ms.items()}
-    return json.dumps({"index": r.index, "stage_ms": stages}, separators=(",", ":"))
+    """One line of ``timings.jsonl``, without the line's end."""
+    row = {
+        "index": r.index,
+        "stage_ms": {k: round(v, 3) for k, v in r.stage_ms.items()},
+        "deadline_missed": r.deadline_missed,
+    }
+    return json.dumps(row, separators=(",", ":"))

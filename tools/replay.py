@@ -82,6 +82,7 @@ class Tally:
     classes: Counter[str] = field(default_factory=Counter)
     stage_ms: dict[str, list[float]] = field(default_factory=dict)
     frame_faults: int = 0
+    late: int = 0
     camera: str = ""
 
     def add(self, r: StepRecord) -> None:
@@ -92,6 +93,7 @@ class Tally:
             text = re.sub(r"\d+(\.\d+)?", "#", r.plan.reason)
             self.reasons[f"{r.plan.status}: {text}"] += 1
         self.frame_faults += bool(r.faults)
+        self.late += r.deadline_missed
         if r.scene is not None:
             tracks = r.scene.tracks
             for i, c in zip(tracks.track_id.tolist(), tracks.class_id.tolist(), strict=True):
@@ -138,6 +140,7 @@ def _summary(
         "plans": dict(sorted(tally.plans.items())),
         "reasons": dict(tally.reasons.most_common()),
         "frames_with_faults": tally.frame_faults,
+        "deadlines_missed": tally.late,
         "warnings": list(log.faults),
         "times": log.time_source,
         "camera": tally.camera,
@@ -229,6 +232,7 @@ def _ms_since(start: float) -> float:
 
 def _play(log: Log, stack: Stack, writer: _Writer) -> float:
     """Run all frames; returns the seconds it took."""
+    period_ms = 1e3 / log.nominal_fps if log.nominal_fps > 0 else float("inf")
     with (
         progress_bar("replaying", log.expected_frames, "frame") as bar,
         Consumer(writer) as sink,
@@ -246,7 +250,9 @@ def _play(log: Log, stack: Stack, writer: _Writer) -> float:
             if frame is not None:
                 r = stack.step(frame)
                 stages = {"decode": decode_ms, **r.stage_ms}
-                held = frame, replace(r, stage_ms=stages, faults=(*faults, *r.faults))
+                late = sum(r.stage_ms.values()) > period_ms
+                faults = (*faults, *r.faults)
+                held = frame, replace(r, stage_ms=stages, deadline_missed=late, faults=faults)
     return time.perf_counter() - start
 
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from data.camera import Camera
 from data.errors import InputError
-from data.types import Frame, Scene, StepRecord, Surfaces
+from data.types import Detections, Frame, Scene, StepRecord, Surfaces, Tracks
 from perception.horizon import VanishingPointFilter
 from perception.runtime import Model, blank_input
 from perception.tracking import Tracker
-from planning.astar import astar
 from planning.planner import Planner
 from planning.vehicle import Vehicle
 
@@ -81,9 +80,12 @@ class Stack:
 
     def warm_up(self) -> None:
         """Run the network once and compile the planner's kernels, so that frames are timed."""
-        self.model.infer(blank_input(self.model.input_size))
-        grid = np.ones((3, 3), np.float32)
-        astar(grid, (0, 0), (2, 2), 1.0, 100)
+        canvas = blank_input(self.model.input_size)
+        _, surfaces = self.model(canvas, MIN_SCORE)
+        height, width = canvas.shape[:2]
+        road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
+        camera = Camera.assumed(width, height)
+        Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
 
     def step(self, frame: Frame) -> StepRecord:
         """Run every stage on the next frame; ``stage_ms`` holds the time of each."""

@@ -10,8 +10,8 @@ from data.config import load_config
 
 pytest.importorskip("torch")
 
-from perception.training.config import TrainConfig  # noqa: E402
-from perception.training.loop import provenance  # noqa: E402
+from perception.training.config import TrainConfig
+from perception.training.loop import provenance
 
 RECIPES = sorted(Path(__file__).parents[2].glob("perception/training/recipes/*.toml"))
 

@@ -59,4 +59,6 @@ def test_a_plan_without_a_path_says_why():
 def test_times_stand_apart_from_the_record():
     r = record(Plan.none(PlanStatus.NO_SURFACE, "none"))
     assert "network" not in record_line(r)
-    assert json.loads(timing_line(r)) == {"index": 3, "stage_ms": {"network": 12.346}}
+    assert json.loads(timing_line(r)) == {
+        "index": 3, "stage_ms": {"network": 12.346}, "deadline_missed": False,
+    }  # fmt: skip
