@@ -68,7 +68,7 @@ class HorizonConfig:
     max_frame_std_deg: float = 2.0
     prior_std_deg: tuple[float, float] = (4.0, 5.0)
     floor_std_deg: tuple[float, float] = (0.6, 0.3)
-    min_estimates: int = 5
+    min_estimates: int = 3
     max_std_deg: tuple[float, float] = (1.5, 1.0)
     every: int = 3
 

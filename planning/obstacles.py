@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]
 _SIZE_M = {"vehicle": (4.5, 1.6, 2.6), "person": (0.6, 0.5, 0.8), "two_wheeler": (1.8, 0.6, 1.0)}
 _SIDE_VIEW_M = 3.2  # a vehicle's box wider than this shows its side
 MAX_COASTING_S = 1.0
+_SETTLED_S = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,5 +127,5 @@ def footprints(tracks: Tracks, camera: Camera, vehicle: Vehicle) -> Footprints:
         std[:, 3],
         t.class_id[keep],
         t.track_id[keep],
-        (t.age_s[keep] >= 0.3) & np.isfinite(t.velocity_mps[keep]).all(axis=1),
+        (t.age_s[keep] >= _SETTLED_S) & np.isfinite(t.velocity_mps[keep]).all(axis=1),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.taxonomy import CLASS_ID
 from planning.obstacles import Footprints
 from planning.smoothing import Curve
 from planning.vehicle import Vehicle
@@ -26,7 +27,8 @@ class SpeedConfig:
     sight_brake_mps2: braking that must suffice to stop within what is seen.
     crossing_s: how far ahead in time objects about to cross are looked for.
     crossing_room_m: kept free beside the own body from a crossing object.
-    crossing_sigma: a sideways speed counts from this many standard deviations on.
+    crossing_sigma: a sideways speed counts from this many standard deviations on, for vehicles
+        and for all others: missing a person costs more than a stop for nothing.
     crossing_slope: an object faster than walking crosses only if it moves this much sideways
         for each metre along the road: lanes side by side are no crossing.
     """
@@ -37,7 +39,7 @@ class SpeedConfig:
     sight_brake_mps2: float = 4.0
     crossing_s: float = 4.0
     crossing_room_m: float = 0.3
-    crossing_sigma: float = 2.0
+    crossing_sigma: tuple[float, float] = (2.5, 1.2)
     crossing_slope: float = 0.4
 
 
@@ -142,7 +144,8 @@ def first_crossing(
     at which the front bumper meets the object's way.
     """
     aside_mps = np.abs(objects.vy_mps)
-    doubt_mps = config.crossing_sigma * np.nan_to_num(objects.vy_std_mps)
+    sigma = np.where(objects.class_id == CLASS_ID["vehicle"], *config.crossing_sigma)
+    doubt_mps = sigma * np.nan_to_num(objects.vy_std_mps)
     along_mps = np.abs(objects.vx_mps + speed_mps[0]) if len(speed_mps) else 0.0
     lateral = (along_mps < _WALKING_MPS) | (aside_mps > config.crossing_slope * along_mps)
     moves = objects.settled & ~skip & (aside_mps > np.maximum(0.5, doubt_mps)) & lateral

@@ -51,7 +51,8 @@ class GroundConfig:
         log_height_std: error of a detected log height, beside that of its edges in px.
         hidden_foot_heights: error of the foot of a box cut by the picture's lower border, as a
             share of its height.
-        border_px: a box edge nearer than this to the picture's border is cut by it.
+        border_px: a box edge nearer than this to the picture's border is cut by it;
+        side_share: the same for the left and right border, as a share of the picture's width.
         max_relative_std: a foot whose distance is known worse than this share of it gives no
             place.
         speed_std_mps: (forward, left) spread of the unknown relative speed of a new track.
@@ -69,6 +70,7 @@ class GroundConfig:
     log_height_std: float = 0.03
     hidden_foot_heights: float = 0.25
     border_px: float = 2.0
+    side_share: float = 0.008
     max_relative_std: float = 0.5
     speed_std_mps: tuple[float, float] = (12.0, 4.0)
     acceleration: tuple[float, float] = (3.0, 2.0)
@@ -112,12 +114,13 @@ class _Measured:
 def _measure(xyxy: F64, class_id: I64, camera: Camera, config: GroundConfig) -> _Measured:
     """What boxes (k, 4) tell of places and sizes."""
     height = xyxy[:, 3] - xyxy[:, 1]
-    edge = config.border_px
-    right, bottom = camera.width_px - 1 - edge, camera.height_px - 1 - edge
-    cut_side = (xyxy[:, 0] <= edge) | (xyxy[:, 2] >= right)
+    edge, side = config.border_px, max(config.border_px, config.side_share * camera.width_px)
+    right, bottom = camera.width_px - 1 - side, camera.height_px - 1 - edge
+    cut_side = (xyxy[:, 0] <= side) | (xyxy[:, 2] >= right)
     cut_top, cut_bottom = xyxy[:, 1] <= edge, xyxy[:, 3] >= bottom
     pixel = config.foot_std_px + config.foot_std_heights * height
-    std_u = np.where(cut_side, 0.25 * (xyxy[:, 2] - xyxy[:, 0]), pixel)
+    # the middle of what a border leaves of an object wanders while the object stands
+    std_u = np.where(cut_side, xyxy[:, 2] - xyxy[:, 0], pixel)
     pitch_px = float(camera.matrix[1, 1]) * math.radians(config.pitch_std_deg)
     std_v = np.where(cut_bottom, config.hidden_foot_heights * height, np.hypot(pixel, pitch_px))
 

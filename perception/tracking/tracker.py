@@ -52,6 +52,8 @@ class TrackerConfig:
         gate_weight: cost of a match at the gate's edge, as a loss of overlap.
         duplicate_iou: a detection overlapping an object of its class seen in this frame by more
             than this begins no track.
+        double_iou: of detections of one class overlapping by more than this only the best is
+            looked at; 1 where the detector removes doubles itself.
         score_time_s: time constant of the reported score.
         max_detections: the best by score that are looked at in a frame.
         boxes: noise of boxes.
@@ -75,6 +77,7 @@ class TrackerConfig:
     gate_log_size_std: tuple[float, float] = (0.25, 0.05)
     gate_weight: float = 0.1
     duplicate_iou: float = 0.7
+    double_iou: float = 1.0
     score_time_s: float = 0.3
     max_detections: int = 1000
     boxes: motion.BoxMotionConfig = field(default_factory=motion.BoxMotionConfig)
@@ -214,6 +217,8 @@ class Tracker:
         order = np.lexsort((x1, x2 - x1, kind[keep], y1, y2, -score[keep]))
         self.excess_boxes += max(0, len(order) - self.config.max_detections)
         keep = keep[order[: self.config.max_detections]]
+        if self.config.double_iou < 1:
+            keep = keep[_first_of_doubles(xyxy[keep], kind[keep], self.config.double_iou)]
         return _Seen(xyxy[keep], score[keep], kind[keep], motion.state_from_boxes(xyxy[keep]))
 
     def _predicted(self, dt_s: float) -> _Table:
@@ -263,6 +268,16 @@ def _seconds(t_ns: I64) -> F64:
 
 def _no_detections() -> _Seen:
     return _Seen(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 4)))
+
+
+def _first_of_doubles(xyxy: F64, class_id: I64, double_iou: float) -> Bool:
+    """(n,) bool: boxes, best first, that no better kept box of their class overlaps that much."""
+    double = (pairwise_iou(xyxy, xyxy) > double_iou) & (class_id[:, None] == class_id)
+    keep = np.ones(len(xyxy), np.bool_)
+    for i in range(len(xyxy)):
+        if keep[i]:
+            keep[i + 1 :] &= ~double[i, i + 1 :]
+    return keep
 
 
 def _take(seen: _Seen, keep: I64) -> _Seen:

@@ -301,3 +301,12 @@ def test_a_box_of_quite_another_height_is_another_object() -> None:
         now = detections([box(300, 300, 80, 60 if i < 15 else 150)])
         tracks = tracker.update(now, i * 40 * MS, None)
     assert ids(tracks) == [2]
+
+
+def test_of_doubles_in_one_frame_one_track_is_made():
+    tracker = Tracker(TrackerConfig(double_iou=0.5))
+    boxes = np.array([[100, 100, 300, 250], [110, 95, 320, 250], [500, 100, 600, 200]], float)
+    for i in range(8):
+        now = Detections(boxes, np.array([0.8, 0.7, 0.8]), np.zeros(3, int))
+        tracks = tracker.update(now, i * 50_000_000, None)
+    assert len(tracks) == 2

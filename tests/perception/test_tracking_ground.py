@@ -153,3 +153,15 @@ def test_a_corrected_camera_moves_places_without_making_speed() -> None:
         if i >= 20:
             assert abs(tracks.velocity_mps[0, 0]) < 1.0
             assert tracks.position_m[0, 0] == pytest.approx(25, rel=0.15)
+
+
+def test_a_car_passed_at_the_border_seems_not_to_cross() -> None:
+    """Its box, cut by the picture's border, moves towards the middle of the picture's side."""
+    tracker = Tracker()
+    for i in range(35):
+        xyxy = box_at(22 - 0.45 * i, -3.5)
+        xyxy[[0, 2]] = xyxy[[0, 2]].clip(0, 1276)  # a detector's box, 4 px off the border
+        now = Detections(xyxy[None], np.array([0.8]), np.array([VEHICLE]))
+        tracks = tracker.update(now, i * 50_000_000, CAMERA)
+        if len(tracks) and i > 10:
+            assert abs(tracks.velocity_mps[0, 1]) < 0.7
