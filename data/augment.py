@@ -31,25 +31,20 @@ class AugmentConfig:
     weather: float = 0.06
 
 
-def build_augmentation(size: tuple[int, int], config: AugmentConfig) -> Any:
-    """Return an albumentations pipeline giving pictures of ``size`` (width, height).
-
-    Geometry keeps the horizon nearly level: flips, crops, scales and at most 3 degrees of roll.
-    """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+def _geometry(size: tuple[int, int], config: AugmentConfig) -> list[Any]:
+    """Crops, scales and flips; the horizon stays nearly level."""
     import albumentations as A
 
     width, height = size
     aspect = width / height
-    p = config.photometric
-    geometry = [
+    fill = {"fill": 127, "fill_mask": UNKNOWN}
+    return [
         A.Affine(
             scale=(0.6, 1.0),
             translate_percent=(-0.1, 0.1),
             keep_ratio=True,
-            fill=127,
-            fill_mask=UNKNOWN,
             p=config.zoom_out,
+            **fill,
         ),
         A.RandomResizedCrop(
             size=(height, width),
@@ -60,36 +55,39 @@ def build_augmentation(size: tuple[int, int], config: AugmentConfig) -> Any:
             p=1.0,
         ),
         A.HorizontalFlip(p=0.5),
-        A.Affine(rotate=(-3, 3), shear=(-3, 3), fill=127, fill_mask=UNKNOWN, p=0.25),
+        A.Affine(rotate=(-3, 3), shear=(-3, 3), p=0.25, **fill),
     ]
-    light = [
-        A.OneOf(
-            [
-                A.RandomBrightnessContrast(0.35, 0.35),
-                A.RandomGamma((50, 180)),
-                A.CLAHE(clip_limit=(1, 4)),
-            ],
-            p=p,
-        ),
+
+
+def _photometric(config: AugmentConfig) -> list[Any]:
+    """Light, lens, sensor and weather."""
+    import albumentations as A
+
+    p = config.photometric
+    light = [A.RandomBrightnessContrast(0.35, 0.35), A.RandomGamma((50, 180)), A.CLAHE((1, 4))]
+    lens = [A.MotionBlur((3, 7)), A.GaussianBlur((3, 5)), A.Downscale(scale_range=(0.5, 0.8))]
+    sensor = [
+        A.GaussNoise(std_range=(0.02, 0.1)),
+        A.ISONoise(),
+        A.ImageCompression(quality_range=(40, 90)),
+    ]
+    weather = [A.RandomRain(), A.RandomFog(), A.RandomShadow()]
+    return [
+        A.OneOf(light, p=p),
         A.HueSaturationValue(12, 40, 25, p=p * 0.7),
         A.RGBShift(20, 20, 20, p=p * 0.25),
         A.ToGray(p=0.03),
+        A.OneOf(lens, p=p * 0.25),
+        A.OneOf(sensor, p=p * 0.3),
+        A.OneOf(weather, p=config.weather),
     ]
-    lens = [
-        A.OneOf(
-            [A.MotionBlur((3, 7)), A.GaussianBlur((3, 5)), A.Downscale(scale_range=(0.5, 0.8))],
-            p=p * 0.25,
-        ),
-        A.OneOf(
-            [
-                A.GaussNoise(std_range=(0.02, 0.1)),
-                A.ISONoise(),
-                A.ImageCompression(quality_range=(40, 90)),
-            ],
-            p=p * 0.3,
-        ),
-    ]
-    weather = [A.OneOf([A.RandomRain(), A.RandomFog(), A.RandomShadow()], p=config.weather)]
+
+
+def build_augmentation(size: tuple[int, int], config: AugmentConfig) -> Any:
+    """Return an albumentations pipeline giving pictures of ``size`` (width, height)."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as A
+
     boxes = A.BboxParams(
         format="pascal_voc",
         label_fields=["class_id", "ignore"],
@@ -97,7 +95,7 @@ def build_augmentation(size: tuple[int, int], config: AugmentConfig) -> Any:
         min_area=4.0,
         clip=True,
     )
-    return A.Compose([*geometry, *light, *lens, *weather], bbox_params=boxes)
+    return A.Compose([*_geometry(size, config), *_photometric(config)], bbox_params=boxes)
 
 
 def augment(pipeline: Any, sample: Sample, seed: int) -> Sample:

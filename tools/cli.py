@@ -170,49 +170,36 @@ def _dispatch(a: argparse.Namespace) -> int:
     return run_export(a)
 
 
+def _explain(error: Exception) -> tuple[str, int]:
+    """One line for the user and the exit code."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"package '{error.name}' is not installed; "
+            "install the extras with: pip install 'roadstack[train]'"
+        ), 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}", 2
+    kind, text = type(error).__name__, " ".join(str(error).split())[:200]
+    return f"internal error ({kind}: {text}); run again with --debug for the traceback", 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
     args = build_parser().parse_args(argv)
     try:
         return _dispatch(args)
-    except InputError as e:
-        if args.debug:
-            raise
-        print(f"roadstack {args.command}: {e}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except ModuleNotFoundError as e:
-        if args.debug or (e.name or "").split(".")[0] in (
-            "data",
-            "perception",
-            "planning",
-            "tools",
-        ):
-            raise
-        print(
-            f"roadstack {args.command}: package '{e.name}' is not installed; "
-            "install the extras with: pip install 'roadstack[train]'",
-            file=sys.stderr,
-        )
-        return 2
-    except OSError as e:
+    except Exception as error:
         if args.debug:
             raise
-        where = f" {e.filename}" if e.filename else ""
-        print(f"roadstack {args.command}:{where}: {e.strerror or e}", file=sys.stderr)
-        return 2
-    except Exception as e:
-        if args.debug:
-            raise
-        kind = type(e).__name__
-        print(
-            f"roadstack {args.command}: internal error ({kind}: {str(e)[:200]}); "
-            "run again with --debug for the traceback",
-            file=sys.stderr,
-        )
-        return 1
+        text, code = _explain(error)
+        print(f"roadstack {args.command}: {text}", file=sys.stderr)
+        return code
 
 
 if __name__ == "__main__":
