@@ -25,6 +25,7 @@ _VEHICLE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0,
 
 ASSUMED_FOCAL_PER_WIDTH = 0.87  # a 60 degree lens, common for dashcams and phones
 ASSUMED_HEIGHT_M = 1.4
+_MAX_PX = 100_000
 ASSUMED_FORWARD_M = 1.7  # windscreen ahead of the rear axle
 
 
@@ -80,8 +81,15 @@ class Camera:
             value.setflags(write=False)
             object.__setattr__(self, name, value)
         object.__setattr__(self, "distortion", np.array(self.distortion, np.float64).ravel())
-        if self.width_px <= 0 or self.height_px <= 0 or self.matrix[0, 0] <= 0:
-            raise InputError("camera: image size and focal length must be positive")
+        focal = self.matrix[0, 0], self.matrix[1, 1]
+        if not (0 < self.width_px <= _MAX_PX and 0 < self.height_px <= _MAX_PX and min(focal) > 0):
+            raise InputError("camera: image size and focal length must be positive, sizes sane")
+        if not (np.abs(self.matrix[:2]) <= 100 * _MAX_PX).all():
+            raise InputError("camera: focal length or centre are far outside any picture")
+        if not (np.isfinite(self.distortion) & (np.abs(self.distortion) < 1e3)).all():
+            raise InputError("camera distortion: expected finite coefficients below 1000")
+        if not 0 < self.height_m < 100:
+            raise InputError(f"camera height_m: expected above 0, below 100, given {self.height_m}")
         if self.distortion.size not in (0, 4, 5, 8, 12, 14):
             raise InputError(
                 f"camera distortion: expected 0, 4, 5, 8, 12 or 14 coefficients, "
@@ -201,11 +209,17 @@ def load_camera(path: Path) -> Camera:
     if unknown or missing:
         what = f"missing {', '.join(missing)}" if missing else f"unknown key {unknown[0]}"
         raise InputError(f"camera file {path}: {what}; expected {', '.join(need)}")
-    try:
-        num = {k: float(raw[k]) for k in (*need, *pose_keys) if k in raw}
-        distortion = np.array([float(k) for k in raw.get("distortion", [])])
-    except (TypeError, ValueError) as e:
-        raise InputError(f"camera file {path}: every value must be a number ({e})") from e
+    given = raw.get("distortion", [])
+    num = {k: raw[k] for k in (*need, *pose_keys) if k in raw}
+    for key, value in {**num, **{f"distortion[{i}]": v for i, v in enumerate(given)}}.items():
+        bad = isinstance(value, bool) or not isinstance(value, int | float)
+        if bad or not math.isfinite(value):
+            raise InputError(f"camera file {path}: {key} must be a finite number, given {value!r}")
+        if key.endswith("_rad") and abs(value) >= math.pi / 2:
+            raise InputError(f"camera file {path}: {key} = {value} is in radians, below pi / 2")
+    if not isinstance(given, list):
+        raise InputError(f"camera file {path}: distortion must be a list of numbers")
+    distortion = np.array(given, np.float64)
     matrix = np.array(
         [[num["fx_px"], 0, num["cx_px"]], [0, num["fy_px"], num["cy_px"]], [0, 0, 1.0]]
     )

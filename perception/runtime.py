@@ -42,8 +42,10 @@ def find_model(model: str) -> Path:
     path = Path(model)
     if path.is_file():
         return path
+    if path.is_dir():
+        raise InputError(f"--model {model}: is a folder; give the ONNX file in it")
     names = ", ".join(released) or "none"
-    raise InputError(f"model '{model}': no such file, and no released model ({names})")
+    raise InputError(f"--model '{model}': no such file, and no released model ({names})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +86,18 @@ def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
             f"model {path}: not a Roadstack model (its metadata lacks '{FORMAT}'); "
             "make one with: roadstack export"
         )
-    if json.loads(meta.get("roadstack.classes", "[]")) != list(CLASSES):
+    if meta.get("roadstack.classes") != json.dumps(list(CLASSES)):
         raise InputError(f"model {path}: its classes are not {', '.join(CLASSES)}")
     if meta.get("roadstack.letterbox") != LETTERBOX_RULE:
         raise InputError(f"model {path}: made for another letterbox rule; export it again")
-    shape = session.get_inputs()[0].shape
+    inputs = [(i.name, i.type, i.shape) for i in session.get_inputs()]
     names = {o.name for o in session.get_outputs()}
-    if len(shape) != 4 or shape[3] != 3 or not set(OUTPUTS) <= names:
-        raise InputError(f"model {path}: input {shape} or outputs {sorted(names)} do not fit")
-    return int(shape[2]), int(shape[1])
+    shape = inputs[0][2]
+    fits = inputs[0][:2] == ("image", "tensor(uint8)") and len(inputs) == 1 and len(shape) == 4
+    fits = fits and all(isinstance(n, int) for n in shape) and (shape[0], shape[3]) == (1, 3)
+    if not fits or not set(OUTPUTS) <= names:
+        raise InputError(f"model {path}: inputs {inputs} or outputs {sorted(names)} do not fit")
+    return shape[2], shape[1]
 
 
 def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
@@ -104,8 +109,10 @@ def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
     Raises:
         InputError: missing file, not ONNX, or not one of ours.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()
     if threads is not None and not 1 <= threads <= 256:
         raise InputError(f"--threads {threads}: expected a number from 1 to 256")
     path = find_model(model)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +28,13 @@ class _Parser(argparse.ArgumentParser):
         """A wrong option: one line and exit code 2."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _path(text: str) -> Path:
+    """A path; empty text (an unset variable of a script) would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, given nothing")
+    return Path(text)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -54,10 +65,10 @@ def _add_replay(sub: argparse._SubParsersAction) -> None:
         "and write overlay.mp4, record.jsonl, timings.jsonl and summary.json. Without SOURCE a "
         "built-in synthetic drive is replayed.",
     )
-    p.add_argument("source", nargs="?", type=Path, help="video file or folder of images")
-    p.add_argument("--out", type=Path, default=Path("runs/replay"), help="folder (%(default)s)")
+    p.add_argument("source", nargs="?", type=_path, help="video file or folder of images")
+    p.add_argument("--out", type=_path, default=Path("runs/replay"), help="folder (%(default)s)")
     _add_log_options(p)
-    p.add_argument("--camera", type=Path, metavar="FILE.toml", help="calibration of the camera")
+    p.add_argument("--camera", type=_path, metavar="FILE.toml", help="calibration of the camera")
     p.add_argument("--seed", type=int, default=0, help="of the built-in drive (0)")
     p.add_argument("--no-overlay", action="store_true", help="do not write overlay.mp4")
 
@@ -69,8 +80,8 @@ def _add_predict(sub: argparse._SubParsersAction) -> None:
         description="Write detections.json (COCO boxes with our class names) and masks "
         "drivable/NAME.png and lane/NAME.png at the pictures' own size.",
     )
-    p.add_argument("source", type=Path, help="image, folder of images, or video file")
-    p.add_argument("--out", type=Path, required=True, help="folder to write to")
+    p.add_argument("source", type=_path, help="image, folder of images, or video file")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
     _add_log_options(p)
     p.add_argument("--min-score", type=float, default=0.01, help="lowest score (%(default)s)")
 
@@ -81,12 +92,12 @@ def _add_evaluate(sub: argparse._SubParsersAction) -> None:
         help="score a model or written predictions on labelled data",
         description="Score every task that the data labels; writes metrics.json.",
     )
-    p.add_argument("--data", type=Path, required=True, help="folder of a labelled set")
+    p.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
     p.add_argument("--split", default="test", help="(%(default)s)")
     p.add_argument("--layout", help="bdd100k, idd, camvid, kitti or voc (recognised)")
     p.add_argument("--model", default="base", help="model to score (%(default)s)")
-    p.add_argument("--predictions", type=Path, help="folder written by predict, in its place")
-    p.add_argument("--out", type=Path, required=True, help="folder for metrics.json")
+    p.add_argument("--predictions", type=_path, help="folder written by predict, in its place")
+    p.add_argument("--out", type=_path, required=True, help="folder for metrics.json")
     p.add_argument("--threads", type=int, help="threads of the network (all processors)")
 
 
@@ -97,9 +108,9 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
         description="Train as CONFIG.toml says; key=value overrides it, e.g. "
         "optimizer.steps=500. An unfinished run in --out is resumed.",
     )
-    p.add_argument("config", type=Path, help="TOML file")
+    p.add_argument("config", type=_path, help="TOML file")
     p.add_argument("overrides", nargs="*", metavar="key=value")
-    p.add_argument("--out", type=Path, default=Path("runs/train"), help="folder (%(default)s)")
+    p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
 
 
 def _add_export(sub: argparse._SubParsersAction) -> None:
@@ -109,11 +120,11 @@ def _add_export(sub: argparse._SubParsersAction) -> None:
         description="Write NAME.onnx and export.json; the file is kept only if it gives the "
         "training code's answers on --check pictures.",
     )
-    p.add_argument("checkpoint", type=Path, help=".safetensors file of a training run")
-    p.add_argument("--out", type=Path, required=True, help="folder to write to")
+    p.add_argument("checkpoint", type=_path, help=".safetensors file of a training run")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
     p.add_argument("--name", help="of the file (the checkpoint's)")
     p.add_argument("--size", type=_size, default=(640, 384), help="input size (640x384)")
-    p.add_argument("--check", type=Path, help="folder of pictures (rendered frames)")
+    p.add_argument("--check", type=_path, help="folder of pictures (rendered frames)")
     p.add_argument("--force", action="store_true", help="keep a file that fails the check")
 
 
@@ -124,7 +135,7 @@ def _add_render(sub: argparse._SubParsersAction) -> None:
         description="Write rendered road scenes with boxes, drivable area and lane lines in "
         "BDD100K's layout, to train on.",
     )
-    p.add_argument("--out", type=Path, required=True, help="folder to write to")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
     p.add_argument("--count", type=int, default=100, help="frames (%(default)s)")
     p.add_argument("--size", type=_size, default=(960, 540), help="of the frames (960x540)")
     p.add_argument("--seed", type=int, default=0, help="of the first frame (%(default)s)")
@@ -170,34 +181,56 @@ def _dispatch(a: argparse.Namespace) -> int:
     return run_export(a)
 
 
-def _explain(error: Exception) -> tuple[str, int]:
+def _explain(error: Exception, args: argparse.Namespace) -> tuple[str, int]:
     """One line for the user and the exit code."""
     if isinstance(error, InputError):
         return str(error), 2
     if isinstance(error, ModuleNotFoundError):
         return (
             f"package '{error.name}' is not installed; "
-            "install the extras with: pip install 'roadstack[train]'"
+            "train, export and evaluate need: pip install 'roadstack[train]'"
         ), 2
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}", 2
+        where = error.filename or getattr(args, "out", None) or "output"
+        return f"{where}: {error.strerror or error}", 2
     kind, text = type(error).__name__, " ".join(str(error).split())[:200]
     return f"internal error ({kind}: {text}); run again with --debug for the traceback", 1
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that it cleans up after itself."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise KeyboardInterrupt(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
     args = build_parser().parse_args(argv)
     try:
-        return _dispatch(args)
-    except KeyboardInterrupt:
+        with _ended_by_signals():
+            return _dispatch(args)
+    except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
-        return 130
+        return int(stop.args[0]) if stop.args else 130
+    except BrokenPipeError:  # whoever read our messages has gone; the results are written
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        return 0
     except Exception as error:
         if args.debug:
             raise
-        text, code = _explain(error)
+        text, code = _explain(error, args)
         print(f"roadstack {args.command}: {text}", file=sys.stderr)
         return code
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.datasets import open_dataset
+from data.datasets import Dataset, open_dataset
 from data.datasets.base import read_mask
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
@@ -18,7 +19,7 @@ from data.types import U8, Detections, Sample
 from perception.decode import surface_mask
 from perception.metrics.score import PROTOCOL, Prediction, score_dataset
 from perception.runtime import load_model
-from tools.files import make_folder, write_json
+from tools.files import inside, make_folder, write_json
 from tools.progress import progress_bar
 
 MIN_SCORE = 0.01
@@ -36,16 +37,56 @@ def _by_model(name: str, threads: int | None) -> tuple[Callable[[Sample], Predic
     return predict, {"name": model.name, "sha256": model.sha256}
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_entry(entry: Any, known: set[str]) -> tuple[str, list[float], float, int]:
+    """Image, box x1, y1, x2, y2, score and class of an entry; ValueError says what is wrong."""
+    try:
+        image, category, bbox, score = (entry[k] for k in ("image", "category", "bbox", "score"))
+    except (KeyError, TypeError):
+        raise ValueError("expected image, category, bbox and score") from None
+    if not isinstance(image, str) or not isinstance(category, str):
+        raise ValueError("image and category must be texts")
+    if image not in known:
+        example = f", whose names are such as {min(known)!r}" if known else ""
+        raise ValueError(f"image {image!r:.100} is not in the labelled data{example}")
+    if category not in CLASS_ID:
+        raise ValueError(f"category {category!r:.100} is none of {', '.join(CLASS_ID)}")
+    if not (isinstance(bbox, list) and len(bbox) == 4 and all(_number(v) for v in bbox)):
+        raise ValueError("bbox must be four numbers [x, y, width, height]")
+    if not _number(score) or not 0 <= score <= 1:
+        raise ValueError("score must be a number from 0 to 1")
+    x, y, w, h = bbox
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            finite = np.isfinite(np.array([x, y, w, h, x + w, y + h], float).astype(np.float32))
+    except OverflowError:
+        finite = np.zeros(6, bool)
+    if not finite.all():
+        raise ValueError("bbox must be finite numbers")
+    if w < 0 or h < 0:
+        raise ValueError(f"bbox has a width of {w:g} and a height of {h:g}, expected none below 0")
+    return image, [x, y, x + w, y + h], float(score), CLASS_ID[category]
+
+
 def read_detections(path: Path, known: set[str]) -> dict[str, Detections]:
     """Read ``detections.json`` as written by predict, by image name.
 
+    Args:
+        path: UTF-8, with or without a byte order mark.
+        known: names of the labelled images.
+
     Raises:
-        InputError: malformed, an unknown image or an unknown class; names the entry.
+        InputError: malformed, an unknown image or class, or a value out of range; names the entry.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror})") from e
+    except RecursionError as e:
+        raise InputError(f"{path}: nested too deeply, expected a list of boxes") from e
     except ValueError as e:
         raise InputError(f"{path}: not valid JSON ({e})") from e
     if not isinstance(entries, list):
@@ -53,17 +94,10 @@ def read_detections(path: Path, known: set[str]) -> dict[str, Detections]:
     rows: dict[str, list[tuple[list[float], float, int]]] = {}
     for n, entry in enumerate(entries):
         try:
-            x, y, w, h = (float(v) for v in entry["bbox"])
-            score, image, category = float(entry["score"]), entry["image"], entry["category"]
-        except (KeyError, TypeError, ValueError) as bad:
-            raise InputError(f"{path}: entry {n}: expected image, category, bbox, score") from bad
-        if image not in known:
-            raise InputError(f"{path}: entry {n}: image '{image}' is not in the labelled data")
-        if category not in CLASS_ID:
-            raise InputError(f"{path}: entry {n}: category '{category}' is none of ours")
-        if not np.isfinite([x, y, w, h, score]).all():
-            raise InputError(f"{path}: entry {n}: bbox and score must be finite numbers")
-        rows.setdefault(image, []).append(([x, y, x + w, y + h], score, CLASS_ID[category]))
+            image, box, score, class_id = _read_entry(entry, known)
+        except ValueError as e:
+            raise InputError(f"{path}: entry {n}: {e}") from e
+        rows.setdefault(image, []).append((box, score, class_id))
     return {
         image: Detections(
             np.array([r[0] for r in mine], np.float32),
@@ -74,22 +108,52 @@ def read_detections(path: Path, known: set[str]) -> dict[str, Detections]:
     }
 
 
-def _by_files(folder: Path, names: set[str]) -> Callable[[Sample], Prediction]:
-    found = read_detections(folder / "detections.json", names)
+def read_prediction_mask(folder: Path, name: str, shape: tuple[int, int]) -> U8:
+    """Read the mask (h, w) uint8, 0 or 255, of image ``name`` at ``folder``/NAME.png.
 
-    def mask(kind: str, s: Sample) -> U8 | None:
-        path = folder / kind / f"{Path(s.name).stem}.png"
-        if not path.is_file():
-            return None
-        value = read_mask(path)
-        if value.shape != s.image.shape[:2]:
-            raise InputError(f"{path}: {value.shape}, but the image is {s.image.shape[:2]}")
-        return value
+    Raises:
+        InputError: missing, not a mask, of another size or with other values, or ``name`` leads
+            out of the folder.
+    """
+    path = inside(folder, str(Path(name).with_suffix(".png")))
+    if not path.is_file():
+        raise InputError(
+            f"{path}: missing, the mask predicted for {name}; to leave the task out, remove "
+            f"the whole folder {folder}"
+        )
+    mask = read_mask(path)
+    if mask.shape != shape:
+        raise InputError(f"{path}: {mask.shape}, but the image is {shape}")
+    other = mask[(mask != 0) & (mask != 255)]
+    if other.size:
+        raise InputError(f"{path}: value {other[0]}, expected 0 and 255 alone")
+    return mask
+
+
+def _by_files(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
+    """Predictions as written; a surface whose folder is absent is not predicted."""
+    if not folder.is_dir():
+        raise InputError(f"--predictions {folder}: no such folder; give one written by predict")
+    found: dict[str, Detections] = {}
+    boxes = folder / "detections.json"
+    if "detection" in dataset.tasks or boxes.exists():
+        found = read_detections(boxes, set(dataset.names))
+    have = [k for k in ("drivable", "lane") if (folder / k).is_dir()]
+    if not {"detection", *have} & set(dataset.tasks):
+        raise InputError(
+            f"--predictions {folder}: nothing to score; the data label "
+            f"{', '.join(dataset.tasks)}, and there is no such folder in it"
+        )
 
     def predict(s: Sample) -> Prediction:
-        return Prediction(
-            found.get(s.name, Detections.empty()), mask("drivable", s), mask("lane", s)
+        height, width = s.image.shape[:2]
+        masks = (
+            read_prediction_mask(folder / kind, s.name, (height, width))
+            if kind in have and getattr(s, kind) is not None
+            else None
+            for kind in ("drivable", "lane")
         )
+        return Prediction(found.get(s.name, Detections.empty()), *masks)
 
     return predict
 
@@ -107,18 +171,24 @@ def print_table(result: dict[str, Any]) -> None:
 
 
 def run_evaluate(a: argparse.Namespace) -> int:
-    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``."""
+    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
+
+    Labelled surfaces that ``a.predictions`` does not hold are listed there as not predicted.
+    """
     dataset = open_dataset(a.data, a.split, a.layout)
     if not dataset.tasks:
         raise InputError(f"{a.data}: split '{a.split}' has no labels to score against")
     model: dict[str, Any] = {"predictions": str(a.predictions)}
     if a.predictions:
-        predict = _by_files(a.predictions, set(dataset.names))
+        predict = _by_files(a.predictions, dataset)
     else:
         predict, model = _by_model(a.model, a.threads)
     out = make_folder(a.out)
     with progress_bar("evaluating", len(dataset), "image") as bar:
         result = score_dataset(dataset, predict, bar)
+    if result["not_predicted"]:
+        left_out = " and ".join(result["not_predicted"])
+        print(f"warning: labelled but not predicted, so not scored: {left_out}", file=sys.stderr)
     data = {"layout": dataset.layout, "split": dataset.split, "images": len(dataset)}
     write_json(out / "metrics.json", {**result, "data": data, "model": model, "protocol": PROTOCOL})
     print_table(result)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,35 @@ def make_folder(out: Path) -> Path:
     return out
 
 
+@contextmanager
+def staging(out: Path, names: Sequence[str], inputs: Sequence[Path | None] = ()) -> Iterator[Path]:
+    """A hidden folder in ``out`` whose files ``names`` move to ``out`` when the block ends well.
+
+    They move in the given order, after the last one's predecessor has gone, so that the last
+    name stands for a whole set. Of a block that fails nothing stays, and ``out`` is as before.
+
+    Raises:
+        InputError: a name is taken by a folder, or one of ``inputs`` would be overwritten.
+    """
+    for name in names:
+        target = out / name
+        if target.is_dir():
+            raise InputError(f"--out {out}: {name} is a folder there; give another --out")
+        for given in inputs:
+            if given is not None and target.exists() and given.exists() and given.samefile(target):
+                raise InputError(f"--out {out}: would overwrite the input {given}; give another")
+    folder = out / f".{os.getpid()}.part"
+    folder.mkdir()
+    try:
+        yield folder
+        (out / names[-1]).unlink(missing_ok=True)
+        for name in names:
+            if (folder / name).exists():
+                os.replace(folder / name, out / name)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def inside(folder: Path, relative: str) -> Path:
     """A path below ``folder``; InputError when ``relative`` would leave it."""
     path = (folder / relative).resolve()
@@ -39,12 +71,19 @@ def inside(folder: Path, relative: str) -> Path:
     return path
 
 
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    _replace(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -68,6 +107,4 @@ def write_png(path: Path, image: U8) -> None:
     ok, data = cv2.imencode(".png", image)
     if not ok:
         raise ValueError(f"{path}: picture of shape {image.shape} cannot be encoded")
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(data.tobytes())
-    os.replace(temporary, path)
+    _replace(path, data.tobytes())

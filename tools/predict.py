@@ -1,11 +1,19 @@
-"""``roadstack predict``: objects and masks in a form that any metric tool can score."""
+"""``roadstack predict``: objects and masks in a form that any metric tool can score.
+
+An earlier run's results in ``--out`` stay as they are until the new ones are complete. Then they
+are replaced as a whole: where ``--out`` holds a ``detections.json``, PNG files below its
+``drivable/`` and ``lane/`` that the new run did not write are removed.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from data.errors import InputError
@@ -14,9 +22,14 @@ from data.logs.images import IMAGE_SUFFIXES
 from data.taxonomy import CLASSES
 from data.types import Detections, Frame
 from perception.decode import surface_mask
-from perception.runtime import load_model
+from perception.runtime import Model, load_model
 from tools.files import inside, make_folder, write_json, write_png
 from tools.progress import progress_bar
+
+DETECTIONS = "detections.json"
+MASK_KINDS = ("drivable", "lane")
+
+NamedLog = tuple[str, Log]  # prefix of its frames' names, frames
 
 
 def coco_rows(name: str, d: Detections) -> list[dict[str, Any]]:
@@ -35,58 +48,154 @@ def coco_rows(name: str, d: Detections) -> list[dict[str, Any]]:
     return rows
 
 
-def _folders(source: Path) -> list[tuple[str, Path]]:
-    """(prefix of names, log) for a source; a folder without images gives its sub-folders."""
+def mask_name(image: str) -> str:
+    """Path of an image's mask below ``drivable/`` or ``lane/``: 'a/b.jpg' gives 'a/b.png'."""
+    return Path(image).with_suffix(".png").as_posix()
 
-    def has_images(p: Path) -> bool:
-        return any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir() if f.is_file())
 
-    if not source.is_dir() or has_images(source):
+def _image_names(folder: Path) -> list[str]:
+    files = (p for p in folder.iterdir() if not p.name.startswith("."))
+    return sorted(p.name for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def _check_mask_names(folder: Path) -> None:
+    """Refuse pictures that differ in their suffix alone."""
+    first: dict[str, str] = {}
+    for name in _image_names(folder):
+        other = first.setdefault(mask_name(name), name)
+        if other != name:
+            raise InputError(
+                f"{folder}: {other} and {name} would both write {mask_name(name)}; "
+                "put them in folders of their own"
+            )
+
+
+def _folders(source: Path, out: Path) -> list[tuple[str, Path]]:
+    """(prefix of names, log) for a source; a folder without images gives its sub-folders.
+
+    Hidden folders and what an earlier run wrote to ``out`` are no source.
+    """
+    own = [(out / kind).resolve() for kind in MASK_KINDS]
+
+    def written(p: Path) -> bool:
+        return any(p.resolve().is_relative_to(o) for o in own)
+
+    if source.is_dir() and source.resolve() == out.resolve():
+        raise InputError(f"--out {out}: is the source itself; give another folder")
+    if written(source):
+        raise InputError(f"{source}: lies among the masks of --out {out}; give another folder")
+    if not source.is_dir() or _image_names(source):
         return [("", source)]
-    below = sorted(p for p in source.rglob("*") if p.is_dir() and has_images(p))
-    return [(f"{p.relative_to(source).as_posix()}/", p) for p in below] or [("", source)]
+    below = []
+    for p in sorted(source.rglob("*")):
+        relative = p.relative_to(source)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if p.is_dir() and not hidden and not written(p) and _image_names(p):
+            below.append((f"{relative.as_posix()}/", p))
+    return below or [("", source)]
 
 
-def _frames(log: Log, prefix: str, stem: str) -> Iterator[tuple[str, Frame]]:
-    for frame in log:
-        name = prefix + frame.name if frame.name else f"{stem}_{frame.index:06d}.png"
-        yield name, frame
-
-
-def run_predict(a: argparse.Namespace) -> int:
-    """Write ``detections.json``, ``drivable/NAME.png`` and ``lane/NAME.png`` to ``a.out``."""
+def _open_logs(a: argparse.Namespace) -> list[NamedLog]:
+    """Open all folders of a source; of several, those that cannot be read are left out."""
     options = {
         "start_s": a.start, "stop_s": a.stop, "every": a.every, "max_frames": a.max_frames,
         "fps": a.fps,
     }  # fmt: skip
+    logs: list[NamedLog] = []
+    refused: list[InputError] = []
+    for prefix, path in _folders(a.source, a.out):
+        if path.is_dir():
+            _check_mask_names(path)
+        try:
+            logs.append((prefix, open_log(path, **options)))
+        except InputError as e:
+            refused.append(e)
+    if not logs:
+        raise refused[0]
+    for error in refused:
+        print(f"warning: {error}: left out", file=sys.stderr)
+    return logs
+
+
+def _frames(logs: Iterable[NamedLog], stem: str) -> Iterator[tuple[str, Frame]]:
+    for prefix, log in logs:
+        for frame in log:
+            yield prefix + frame.name if frame.name else f"{stem}_{frame.index:06d}.png", frame
+
+
+def _predict(
+    model: Model, logs: list[NamedLog], folder: Path, a: argparse.Namespace
+) -> tuple[int, int]:
+    """Write all results to ``folder``; returns the number of frames and of objects."""
+    counts = [log.expected_frames for _, log in logs]
+    total = sum(n or 0 for n in counts) or None
+    if total and a.max_frames:
+        total = min(total, a.max_frames)
+    rows: list[dict[str, Any]] = []
+    done = 0
+    with progress_bar("predicting", total, "frame") as bar:
+        # each log stops after --max-frames of its own, but the option counts them all
+        for name, frame in islice(_frames(logs, a.source.stem), a.max_frames):
+            found, maps = model(frame.image, a.min_score)
+            rows += coco_rows(name, found)
+            height, width = frame.image.shape[:2]
+            for kind in MASK_KINDS:
+                mask = surface_mask(getattr(maps, kind), maps.scale, width, height)
+                write_png(inside(folder / kind, mask_name(name)), mask)
+            done += 1
+            bar(done)
+    if not done:
+        stop = "the end" if a.stop is None else f"--stop {a.stop:g}"
+        raise InputError(f"{a.source}: no frame between --start {a.start:g} and {stop}")
+    write_json(folder / DETECTIONS, rows)
+    return done, len(rows)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse an output folder in which the results could not be put, before the work begins."""
+    for kind in MASK_KINDS:
+        if (out / kind).exists() and not (out / kind).is_dir():
+            raise InputError(f"--out {out}: {kind} is a file there; give another folder")
+    if (out / DETECTIONS).is_dir():
+        raise InputError(f"--out {out}: {DETECTIONS} is a folder there; give another folder")
+
+
+def _publish(folder: Path, out: Path) -> None:
+    """Move finished results to ``out`` in place of an earlier run's, detections last."""
+    masks = [p.relative_to(folder) for kind in MASK_KINDS for p in (folder / kind).rglob("*.png")]
+    if (out / DETECTIONS).exists():
+        kept = {out / m for m in masks}
+        for kind in MASK_KINDS:
+            for old in sorted((out / kind).rglob("*.png")):
+                if old.is_file() and old not in kept:
+                    old.unlink()
+    for mask in sorted(masks):
+        target = inside(out, str(mask))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder / mask, target)
+    os.replace(folder / DETECTIONS, out / DETECTIONS)
+
+
+def run_predict(a: argparse.Namespace) -> int:
+    """Write ``detections.json``, ``drivable/NAME.png`` and ``lane/NAME.png`` to ``a.out``.
+
+    Raises:
+        InputError: the source or an option is unfit, or no frame is selected; ``a.out`` then
+            holds what it held before, as it does after an interrupt.
+    """
     if not 0 <= a.min_score <= 1:
         raise InputError(f"--min-score {a.min_score}: expected a probability from 0 to 1")
-    logs = [(prefix, open_log(path, **options)) for prefix, path in _folders(a.source)]
+    _check_out(a.out)
+    logs = _open_logs(a)
     model = load_model(a.model, a.threads)
     out = make_folder(a.out)
-    total = sum(log.expected_frames or 0 for _, log in logs) or None
-    rows: list[dict[str, Any]] = []
-    written: dict[str, str] = {}
-    with progress_bar("predicting", total, "frame") as bar:
-        for prefix, log in logs:
-            for name, frame in _frames(log, prefix, a.source.stem):
-                found, maps = model(frame.image, a.min_score)
-                rows += coco_rows(name, found)
-                mask_name = str(Path(name).with_suffix(".png"))
-                if mask_name in written:
-                    raise InputError(
-                        f"{name} and {written[mask_name]} would both write {mask_name}; "
-                        "put them in folders of their own"
-                    )
-                written[mask_name] = name
-                height, width = frame.image.shape[:2]
-                for kind in ("drivable", "lane"):
-                    mask = surface_mask(getattr(maps, kind), maps.scale, width, height)
-                    write_png(inside(out / kind, mask_name), mask)
-                bar(len(written))
-    write_json(out / "detections.json", rows)
+    with TemporaryDirectory(
+        prefix=".predict-", suffix=".part", dir=out, ignore_cleanup_errors=True
+    ) as folder:
+        frames, objects = _predict(model, logs, Path(folder), a)
+        _publish(Path(folder), out)
     for _, log in logs:
         for fault in log.faults:
             print(f"warning: {fault}", file=sys.stderr)
-    print(f"{len(written)} frames, {len(rows)} objects: {out}")
+    print(f"{frames} frames, {objects} objects: {out}")
     return 0

@@ -16,7 +16,7 @@ def progress_bar(title: str, total: int | None, unit: str = "it") -> Iterator[Ca
     where ``force`` asks for it.
     """
     start = time.monotonic()
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -46,6 +46,8 @@ def progress_bar(title: str, total: int | None, unit: str = "it") -> Iterator[Ca
         rate = done / max(now - start, 1e-6)
         left = f", {(total - done) / rate:.0f} s left" if total and rate > 0 else ""
         of = f"/{total}" if total else ""
-        print(f"{title} {done}{of} ({rate:.1f} {unit}/s{left}) {note}", file=sys.stderr, flush=True)
+        line = f"{title} {done}{of} ({rate:.1f} {unit}/s{left}) {note}"
+        if sys.stderr is not None:
+            print(line.rstrip(), file=sys.stderr, flush=True)
 
     yield plain

@@ -7,7 +7,8 @@ Schema ``roadstack-record-1``, one object a line:
 - ``camera``: ``source``, ``focal_px``, ``horizon_row_px``, ``height_m``, ``pitch_rad`` and
   ``yaw_rad``;
 - ``detections``: list of ``class``, ``score``, ``xyxy`` (px of the original image);
-- ``tracks``: list of ``id``, ``class``, ``score``, ``xyxy``, ``age_s``, ``since_update_s``,
+- ``tracks``: list of ``id``, ``class``, ``score``, ``xyxy`` (filtered, may reach over the border a
+  little), ``age_s``, ``since_update_s``,
   ``position_m`` and ``velocity_mps`` ([forward, left] of the rear axle, relative; null when the
   ground point is unknown), ``position_std_m``;
 - ``surfaces``: ``drivable_share`` and ``lane_share`` of the picture above one half;

@@ -10,12 +10,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from data.logs import Log, Selection, open_log
 from data.taxonomy import CLASSES
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model
-from tools.files import make_folder, write_json
+from tools.files import make_folder, staging, write_json
 from tools.pipeline import Consumer, prefetch
 from tools.progress import progress_bar
 from tools.record import SCHEMA, record_line, timing_line
@@ -46,8 +46,16 @@ class BuiltInDrive:
     def __init__(self, seed: int, selection: Selection) -> None:
         from data.synthetic.drive import SyntheticDrive
 
+        if seed < 0:
+            raise InputError(f"--seed {seed}: expected a whole number from 0 on")
         self._drive = SyntheticDrive(seed=seed)
         self._selection = selection
+        last_ns = self._drive.t_ns(len(self._drive) - 1)
+        if selection.start_ns > last_ns:
+            raise InputError(
+                f"--start {selection.start_ns / 1e9:g}: the built-in drive ends at "
+                f"{last_ns / 1e9:g} s"
+            )
         self.name = f"built-in drive, seed {seed}"
         camera = self._drive.camera
         self.width_px, self.height_px = camera.width_px, camera.height_px
@@ -116,11 +124,13 @@ def _versions() -> dict[str, str]:
     from tools.cli import package_version
 
     names = ("numpy", "opencv-python-headless", "onnxruntime", "av", "scipy", "numba")
-    return {
-        "roadstack": package_version(),
-        "python": platform.python_version(),
-        **{n: version(n) for n in names},
-    }
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # e.g. opencv-python in place of the headless one
+            found[name] = "unknown"
+    return {"roadstack": package_version(), "python": platform.python_version(), **found}
 
 
 def _summary(
@@ -158,19 +168,6 @@ def _summary(
     }
 
 
-@contextmanager
-def _line_file(path: Path) -> Iterator[TextIO]:
-    """A text file that gets its name when the block ends well, and vanishes otherwise."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as f:
-            yield f
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    os.replace(temporary, path)
-
-
 def _decoded(log: Log) -> Iterator[tuple[Frame | None, float, tuple[str, ...]]]:
     """Frames with the milliseconds that decoding took and what was wrong with the source on the
     way to each; the last item has no frame, only what came to light at the end."""
@@ -187,8 +184,10 @@ class _Writer:
     """Writes one frame's lines and picture; called in the writing thread, in order."""
 
     def __init__(self, out: Path, log: Log, stack: Stack, overlay: bool, files: ExitStack) -> None:
-        self.record = files.enter_context(_line_file(out / "record.jsonl"))
-        self.timings = files.enter_context(_line_file(out / "timings.jsonl"))
+        self.record, self.timings = (
+            files.enter_context((out / name).open("w", encoding="utf-8", newline="\n"))
+            for name in ("record.jsonl", "timings.jsonl")
+        )
         self.tally = Tally()
         self.log, self.out, self.files = log, out, files
         self.vehicle = stack.vehicle
@@ -270,19 +269,27 @@ def run_replay(a: argparse.Namespace) -> int:
     camera = load_camera(a.camera) if a.camera else None
     model = load_model(a.model, a.threads)
     out = make_folder(a.out)
-    stack = Stack(model, camera)
-    stack.warm_up()
-    with ExitStack() as files:
-        writer = _Writer(out, log, stack, not a.no_overlay, files)
-        seconds = _play(log, stack, writer)
-        if not writer.tally.frames:
-            raise InputError(f"{a.source}: not one frame could be read: {'; '.join(log.faults)}")
-    if a.no_overlay:
-        (out / "overlay.mp4").unlink(missing_ok=True)
-    summary = _summary(log, writer.tally, model, seconds, a)
-    write_json(out / "summary.json", summary)
+    model_file = Path(a.model) if Path(a.model).exists() else None
+    with staging(out, OUTPUTS, (a.source, a.camera, model_file)) as folder:
+        summary = _run(a, log, Stack(model, camera), folder)
+        if a.no_overlay:
+            (out / "overlay.mp4").unlink(missing_ok=True)
     _print(summary, out)
     return 0
+
+
+def _run(a: argparse.Namespace, log: Log, stack: Stack, folder: Path) -> dict[str, Any]:
+    """Replay the log into an empty folder; returns the summary."""
+    stack.warm_up()
+    with ExitStack() as files:
+        writer = _Writer(folder, log, stack, not a.no_overlay, files)
+        seconds = _play(log, stack, writer)
+        if not writer.tally.frames:
+            why = "; ".join(log.faults) or "none lies between --start and --stop"
+            raise InputError(f"{a.source or log.name}: not one frame to replay: {why}")
+    summary = _summary(log, writer.tally, stack.model, seconds, a)
+    write_json(folder / "summary.json", summary)
+    return summary
 
 
 def _print(s: dict[str, Any], out: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from data.config import load_config
 from data.datasets import Dataset, only_tasks, open_dataset
 from data.errors import InputError
+from tools.files import make_folder, write_text
 from tools.progress import progress_bar
 
 
@@ -30,13 +31,13 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
     config = load_config(TrainConfig, config_path, overrides)
     if not config.data:
         raise InputError("nothing to train on: the config needs at least one [[data]] with a path")
-    out.mkdir(parents=True, exist_ok=True)
+    sets, val = _open(config.data), _open(config.val)
+    make_folder(out)
     resolved = json.dumps(dataclasses.asdict(config), default=str, indent=2) + "\n"
     kept = out / "config.json"
     if kept.exists() and kept.read_text() != resolved:
         raise InputError(f"{out} holds a run with another configuration; choose a new --out")
-    kept.write_text(resolved)
-    sets, val = _open(config.data), _open(config.val)
+    write_text(kept, resolved)
     with progress_bar("training", config.optimizer.steps) as bar:
         last = time.monotonic()
 

@@ -18,10 +18,16 @@ PROTOCOL = {
 }
 
 
+_VIEWS: dict[str, Callable[[U8, U8], Overlap]] = {
+    "drivable": overlap,
+    "lane": lambda truth, mask: overlap(lane_view(dilate_lane(truth)), lane_view(mask)),
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What was predicted for one image: objects, and masks (h, w) uint8 at the image's size,
-    nonzero where the surface is; None where a surface was not predicted."""
+    nonzero where the surface is; None for a surface that is not predicted, on any image."""
 
     detections: Detections
     drivable: U8 | None
@@ -37,25 +43,32 @@ def score_dataset(
 
     Returns:
         ``{"detection": {class: {AP50, AP, AR100, ground_truths}}, "drivable": {iou, frames},
-        "lane": {iou, frames}, "images": n}``; a task that is not labelled is absent.
+        "lane": {iou, frames}, "images": n, "not_predicted": [task, ...]}``; a task that is not
+        labelled is absent, one that is labelled but not predicted is in the list alone.
+
+    Raises:
+        ValueError: a surface is predicted on some labelled images and not on others.
     """
     truths: list[BoxTruth] = []
     found: list[Detections] = []
-    drivable, lane = Overlap(), Overlap()
+    surfaces, left_out = dict.fromkeys(_VIEWS, Overlap()), dict.fromkeys(_VIEWS, 0)
     for i in range(len(dataset)):
-        sample = dataset.load(i)
-        p = predict(sample)
+        p = predict(sample := dataset.load(i))
         truths.append(BoxTruth.of(sample))
         found.append(p.detections)
-        if sample.drivable is not None and p.drivable is not None:
-            drivable += overlap(sample.drivable, p.drivable)
-        if sample.lane is not None and p.lane is not None:
-            lane += overlap(lane_view(dilate_lane(sample.lane)), lane_view(p.lane))
+        for name, view in _VIEWS.items():
+            truth, mask = getattr(sample, name), getattr(p, name)
+            if truth is not None and mask is not None:
+                surfaces[name] += view(truth, mask)
+            elif truth is not None:
+                left_out[name] += 1
         report(i + 1)
     result: dict[str, Any] = {"images": len(dataset)}
     if "detection" in dataset.tasks:
         result["detection"] = evaluate_detections(truths, found)
-    for name, total in (("drivable", drivable), ("lane", lane)):
+    for name, total in surfaces.items():
+        if total.frames and left_out[name]:
+            raise ValueError(f"{name}: {left_out[name]} of the labelled images have no prediction")
         if total.frames:
             result[name] = {"iou": total.iou, "frames": total.frames}
-    return result
+    return {**result, "not_predicted": [name for name, count in left_out.items() if count]}

@@ -104,6 +104,16 @@ def test_kitti_dont_care_is_ignored_for_every_class(tmp_path):
     assert s.ignore.tolist() == [False] + [True] * 5
 
 
+def test_idd_names_tell_drives_apart(tmp_path):
+    for drive in ("0", "7"):
+        write(tmp_path / f"leftImg8bit/val/{drive}/12_image.jpg", np.zeros((22, 32, 3), np.uint8))
+        write(tmp_path / f"gtFine/val/{drive}/12_label.png", np.zeros((22, 32), np.uint8))
+    d = open_dataset(tmp_path, "val")
+    assert d.tasks == ("drivable",)
+    assert d.names == ("0/12_image.jpg", "7/12_image.jpg")
+    assert d.load(1).name == "7/12_image.jpg"
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [(False, "no such folder"), (True, "layout not recognised")],

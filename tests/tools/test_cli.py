@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -111,6 +113,11 @@ def test_unknown_model_names_the_released_ones(capfd, tmp_path):
         ["--colour", "red"],
         ["--camera", "nowhere.toml"],
         ["--threads", "0"],
+        ["--seed", "-1"],
+        ["--start", "1e300"],
+        ["--start", "1000"],
+        ["--model", "."],
+        ["--camera", ""],
     ],
 )
 def test_wrong_options(capfd, tmp_path, options):
@@ -126,6 +133,33 @@ def test_out_is_a_file(capfd, tmp_path):
 def test_out_cannot_be_made(capfd):
     line = wrong(capfd, "replay", "--max-frames", "1", "--out", "/proc/none/o")
     assert "/proc/none/o" in line
+
+
+def test_empty_out_is_not_the_current_folder(capfd):
+    assert "--out" in wrong(capfd, "replay", "--out", "")
+
+
+@pytest.mark.parametrize("option", [[], ["--no-overlay"]])
+def test_a_source_that_would_be_overwritten_is_refused(capfd, tmp_path, option):
+    path = make_video(tmp_path / "overlay.mp4")
+    before = path.read_bytes()
+    line = wrong(capfd, "replay", str(path), "--out", str(tmp_path), *option)
+    assert "overwrite the input" in line
+    assert path.read_bytes() == before
+
+
+def test_an_output_name_taken_by_a_folder_is_refused_at_once(capfd, tmp_path):
+    (tmp_path / "summary.json").mkdir()
+    assert "summary.json is a folder" in wrong(capfd, "replay", "--out", str(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_nothing_between_start_and_stop(capfd, tmp_path):
+    path = make_video(tmp_path / "v.mp4")
+    out = tmp_path / "o"
+    line = wrong(capfd, "replay", str(path), "--start", "0.01", "--stop", "0.02", "--out", str(out))
+    assert "between --start and --stop" in line
+    assert not list(out.iterdir())
 
 
 def test_start_beyond_the_end(capfd, tmp_path):
@@ -178,6 +212,23 @@ def test_export_of_a_file_that_is_no_checkpoint(capfd, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_text("no tensors")
     wrong(capfd, "export", str(path), "--out", str(tmp_path / "o"))
+
+
+def test_a_terminated_replay_cleans_up_and_keeps_earlier_results(tmp_path):
+    out = tmp_path / "o"
+    out.mkdir()
+    (out / "record.jsonl").write_text("earlier\n")
+    command = [sys.executable, "-m", "tools.cli", "replay", "--out", str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
+        deadline = time.monotonic() + 60
+        while not list(out.glob(".*.part/record.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.send_signal(signal.SIGTERM)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert "interrupted" in said and "Traceback" not in said
+    assert [p.name for p in out.iterdir()] == ["record.jsonl"]
+    assert (out / "record.jsonl").read_text() == "earlier\n"
 
 
 def test_no_traceback_reaches_the_user_of_a_process(tmp_path):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import cv2
+import numpy as np
 import pytest
 
 from data.synthetic.drive import SyntheticDrive
 from data.taxonomy import CLASSES
+from data.types import Detections, Surfaces
+from tools import predict as predict_module
 from tools.cli import main
 
 
@@ -55,6 +58,115 @@ def test_two_pictures_for_one_mask_are_refused(pictures, tmp_path, capfd):
     cv2.imwrite(str(folder / "x.jpg"), cv2.imread(str(pictures / "p0.png")))
     assert main(["predict", str(folder), "--out", str(tmp_path / "out")]) == 2
     assert "x.png" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()  # found before any work
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """In place of the network: no objects, no surface; a dark picture is an interrupt."""
+
+    def model(image, min_score):
+        if not image.any():
+            raise KeyboardInterrupt
+        nothing = np.zeros((8, 8), np.float32)
+        scale = (8 / image.shape[1], 8 / image.shape[0])
+        return Detections.empty(), Surfaces(nothing, nothing, scale)
+
+    monkeypatch.setattr(predict_module, "load_model", lambda name, threads: model)
+
+
+def picture(path, value=90):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), np.full((32, 48, 3), value, np.uint8))
+
+
+def run(source, out, *more):
+    return main(["predict", str(source), "--out", str(out), *more])
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_an_interrupt_leaves_earlier_results_as_they_were(quick, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    picture(source / "a.png")
+    assert run(source, out) == 0
+    (out / "drivable/a.png").write_bytes(b"earlier")
+    before = files(out)
+    picture(source / "b.png", 0)
+    assert run(source, out) == 130
+    assert files(out) == before == ["detections.json", "drivable/a.png", "lane/a.png"]
+    assert (out / "drivable/a.png").read_bytes() == b"earlier"
+    assert not list(out.glob(".*"))
+
+
+def test_an_earlier_run_is_replaced_as_a_whole(quick, tmp_path):
+    picture(tmp_path / "one/a.png")
+    picture(tmp_path / "two/b.png")
+    out = tmp_path / "out"
+    assert run(tmp_path / "one", out) == run(tmp_path / "two", out) == 0
+    assert files(out) == ["detections.json", "drivable/b.png", "lane/b.png"]
+
+
+def test_masks_that_predict_did_not_write_are_kept(quick, tmp_path):
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "out/drivable/mine.png")
+    assert run(tmp_path / "in", tmp_path / "out") == 0
+    assert "drivable/mine.png" in files(tmp_path / "out")
+
+
+def test_its_own_masks_are_no_pictures(quick, tmp_path, capfd):
+    nest = tmp_path / "nest"
+    picture(nest / "a/x.png")
+    for _ in range(2):
+        assert run(nest, nest / "out") == 0
+        assert "1 frames" in capfd.readouterr().out
+    for _ in range(2):
+        assert run(nest / "a", nest) == 0  # masks lie beside the folder of pictures
+        assert "1 frames" in capfd.readouterr().out
+    for source in (nest, nest / "drivable"):
+        assert run(source, nest) == 2
+
+
+def test_max_frames_counts_over_all_folders(quick, tmp_path, capfd):
+    for sub in "abc":
+        for name in "xy":
+            picture(tmp_path / f"in/{sub}/{name}.png")
+    assert run(tmp_path / "in", tmp_path / "out", "--max-frames", "3") == 0
+    assert "3 frames" in capfd.readouterr().out
+    assert files(tmp_path / "out/lane") == ["a/x.png", "a/y.png", "b/x.png"]
+
+
+def test_one_bad_folder_does_not_refuse_the_others(quick, tmp_path, capfd):
+    bad = tmp_path / "in/a/x.png"
+    bad.parent.mkdir(parents=True)
+    bad.write_bytes(b"no picture")
+    assert run(tmp_path / "in", tmp_path / "out") == 2
+    assert len(capfd.readouterr().err.splitlines()) == 1
+    picture(tmp_path / "in/b/x.png")
+    assert run(tmp_path / "in", tmp_path / "out") == 0
+    captured = capfd.readouterr()
+    assert "1 frames" in captured.out
+    assert "warning" in captured.err and "none of its 1 images" in captured.err
+
+
+def test_a_selection_without_frames_is_refused(quick, tmp_path, capfd):
+    for name in "abc":
+        picture(tmp_path / f"in/{name}.png")
+    select = ["--fps", "1", "--start", "0.2", "--stop", "0.8"]
+    assert run(tmp_path / "in", tmp_path / "out", *select) == 2
+    assert "no frame between --start 0.2 and --stop 0.8" in capfd.readouterr().err
+    assert files(tmp_path / "out") == []
+
+
+def test_an_output_that_could_not_be_put_is_found_at_once(quick, tmp_path, capfd):
+    picture(tmp_path / "in/a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/lane").write_text("a file")
+    assert run(tmp_path / "in", tmp_path / "out") == 2
+    assert "lane is a file" in capfd.readouterr().err
+    assert files(tmp_path / "out") == ["lane"]
 
 
 def test_written_predictions_score_as_the_model_does(realdata, tmp_path):
