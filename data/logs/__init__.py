@@ -7,6 +7,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.logs.images import IMAGE_SUFFIXES, ImageFolderLog
 from data.logs.selection import Log, Selection
+from data.logs.source import check_exists, check_readable_file, shown
 from data.logs.video import VideoLog
 
 __all__ = ["ImageFolderLog", "Log", "Selection", "VideoLog", "open_log"]
@@ -29,7 +30,8 @@ def open_log(
             source's first frame.
         every: deliver each n-th frame, counted from the first one delivered.
         max_frames: deliver no more than this many.
-        fps: frame rate for a source without times of its own; a source with times keeps them.
+        fps: frame rate for a source without times of its own, 0.001 to 1000; a source with times
+            keeps them.
 
     Returns:
         A log that can be iterated more than once; see ``Log``.
@@ -39,23 +41,14 @@ def open_log(
             out of range. Damage further into a log is no error: it is listed in ``Log.faults``.
     """
     selection = Selection.checked(start_s, stop_s, every, max_frames)
-    if fps is not None and not 0 < fps <= 1000:
-        raise InputError(f"fps: expected frames per second above 0, up to 1000, given {fps}")
+    if fps is not None and not 0.001 <= fps <= 1000:
+        raise InputError(f"--fps: expected frames per second from 0.001 to 1000, given {fps}")
     path = Path(source)
     try:
+        check_exists(path)
         if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
             return ImageFolderLog(path, selection, fps)
-        _check_file(path)
+        check_readable_file(path)
     except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror or e})") from e
+        raise InputError(f"{shown(path)}: cannot be read ({e.strerror or e})") from e
     return VideoLog(path, selection, fps)
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give a video or a folder of images")
-    if not path.is_file():
-        raise InputError(f"{path}: neither a file nor a folder; give a video or a folder")
-    with path.open("rb") as file:
-        if not file.read(1):
-            raise InputError(f"{path}: the file is empty; expected a video")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
-import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -21,7 +20,8 @@ from av.video.stream import VideoStream
 
 from data.errors import InputError
 from data.logs.selection import MAX_IMAGE_PX, NS_PER_S
-from data.types import U8
+from data.logs.source import shown
+from data.logs.upright import to_bgr
 
 # Only formats that hold video themselves: a playlist in disguise could open other files or hosts.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,asf,ogg,ivf,mjpeg"
@@ -29,7 +29,11 @@ _THREADS = 2
 _FALLBACK_RATE = Fraction(25)
 _SEEK_BACK_S = (0, 1, 4, 15, 60)
 _RETRIES = 8  # failed reads in a row after which a file counts as ended
-_TURN = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+# Raw streams have no times at all; AVI and ASF keep one time for each packet, by which FFmpeg can
+# tell when it is shown for the codecs whose packets say what they are, but not for these.
+_RAW_FORMATS = frozenset(("h264", "hevc", "mjpeg", "mpegvideo", "m4v"))
+_UNTIMED_FORMATS = frozenset(("avi", "asf"))
+_UNTIMED_CODECS = frozenset(("h264", "hevc"))
 
 # A frame and how many frames between it and the one before could not be decoded; None at the end.
 Decoded = tuple[VideoFrame | None, int]
@@ -42,6 +46,8 @@ class VideoFacts:
     Attributes:
         width_px, height_px: of the first frame, upright.
         time_base: seconds per unit of pts; first_pts: None if the frames have no times.
+        in_order: whether frames count in the order they come, as the file has no display times.
+        seekable: whether a moment can be reached without decoding what lies before it.
         rate: mean frames per second; constant: whether frames are known to lie on its raster.
         declared_frames, end_ns: what the file says of itself, None where it does not.
         slack_ns: how far the last frame may fall short of ``end_ns`` in a sound file.
@@ -51,6 +57,8 @@ class VideoFacts:
     height_px: int
     time_base: Fraction
     first_pts: int | None
+    in_order: bool
+    seekable: bool
     rate: Fraction
     constant: bool
     declared_frames: int | None
@@ -66,7 +74,7 @@ class VideoFacts:
 
     def end_of_ns(self, frame: VideoFrame, t_ns: int) -> int:
         """When the frame at ``t_ns`` ends: by its own duration, else by the frame rate."""
-        duration = getattr(frame, "duration", 0) or 0
+        duration = 0 if self.first_pts is None else getattr(frame, "duration", 0) or 0
         return t_ns + (round(duration * self.time_base * NS_PER_S) or self.step_ns)
 
 
@@ -78,26 +86,44 @@ def read_facts(path: Path, fps: Fraction | None) -> VideoFacts:
     """
     container, stream = open_video(path)
     with container:
-        frame, _ = next(decode(stream, packets_of(container, stream)))
+        frame, _ = next(decode(container, stream, packets_of(container, stream)))
         if frame is None or stream.time_base is None:
-            raise InputError(f"{path}: no frame of this video could be decoded")
+            raise InputError(f"{shown(path)}: no frame of this video could be decoded")
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
         rate = next((r for r in rates if r and r <= 1000), _FALLBACK_RATE)
         if frame.pts is None and fps is not None:
             rate = fps
-        end_ns, slack_ns = _declared_end_ns(container, stream, frame.pts)
+        format_name = container.format.name
+        in_order = _has_no_display_times(container, stream)
+        start_pts = frame.pts if in_order else stream.start_time
+        end_ns, slack_ns = _declared_end_ns(container, stream, frame.pts, start_pts)
         frames = stream.frames or (round(end_ns * rate / NS_PER_S) if end_ns else None)
-        constant = bool(
-            stream.frames
-            and end_ns
-            and stream.average_rate == stream.base_rate
-            and abs(end_ns * rate / NS_PER_S - stream.frames) < 0.6
-        )
-        height, width = to_bgr(frame).shape[:2]
+        # AVI counts frames left out when recording
+        constant = format_name != "avi" and _is_constant(stream, end_ns, rate)
+        height, width = to_bgr(frame)[0].shape[:2]
         slack_ns = max(slack_ns, round(1.5 * NS_PER_S / rate))
         return VideoFacts(
-            width, height, stream.time_base, frame.pts, rate, constant, frames, end_ns, slack_ns
+            width_px=width,
+            height_px=height,
+            time_base=stream.time_base,
+            first_pts=frame.pts,
+            in_order=in_order,
+            seekable=frame.pts is not None and not in_order and format_name != "mpeg",
+            rate=rate,
+            constant=constant,
+            declared_frames=frames,
+            end_ns=end_ns,
+            slack_ns=slack_ns,
         )
+
+
+def _is_constant(stream: VideoStream, end_ns: int | None, rate: Fraction) -> bool:
+    return bool(
+        stream.frames
+        and end_ns
+        and stream.average_rate == stream.base_rate
+        and abs(end_ns * rate / NS_PER_S - stream.frames) < 0.6
+    )
 
 
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
@@ -111,19 +137,21 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         container = av.open(str(path.resolve()), options={"format_whitelist": _FORMATS})
     except (av.FFmpegError, ValueError, OSError) as e:
         raise InputError(
-            f"{path}: not a video that can be read, or cut short before its index was written "
-            f"({_reason(e)}); expected mp4, mov, mkv, webm or avi"
+            f"{shown(path)}: not a video that can be read, or cut short before its index was "
+            f"written ({_reason(e)}); expected mp4, mov, mkv, webm or avi"
         ) from e
     pictures = av.stream.Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & pictures]
     if not streams or streams[0].codec_context is None:
         container.close()
-        raise InputError(f"{path}: holds no video stream that can be decoded")
+        raise InputError(f"{shown(path)}: holds no video stream that can be decoded")
     stream = streams[0]
     if stream.codec_context.width * stream.codec_context.height > MAX_IMAGE_PX:
         size = f"{stream.codec_context.width}x{stream.codec_context.height}"
         container.close()
-        raise InputError(f"{path}: {size} is above the limit of 100 megapixels; scale it down")
+        raise InputError(
+            f"{shown(path)}: {size} is above the limit of 100 megapixels; scale it down"
+        )
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = _THREADS
     return container, stream
@@ -144,19 +172,72 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
     yield None
 
 
-def decode(stream: VideoStream, packets: Iterable[Packet | None]) -> Iterator[Decoded]:
+def _has_no_display_times(container: InputContainer, stream: VideoStream) -> bool:
+    format_name, codec = container.format.name, stream.codec_context.name
+    return format_name in _RAW_FORMATS or (
+        format_name in _UNTIMED_FORMATS and codec in _UNTIMED_CODECS
+    )
+
+
+def decode(
+    container: InputContainer, stream: VideoStream, packets: Iterable[Packet | None]
+) -> Iterator[Decoded]:
     """Decode, counting frames that are lost or damaged instead of delivering them.
+
+    Frames without display times get as pts the decoding times in turn, in raw streams None.
+    """
+    if not _has_no_display_times(container, stream):
+        return _decode_by_pts(stream, packets)
+    return _decode_in_order(stream, packets, container.format.name in _UNTIMED_FORMATS)
+
+
+def _decode_in_order(
+    stream: VideoStream, packets: Iterable[Packet | None], timed: bool
+) -> Iterator[Decoded]:
+    """Decode, giving the n-th frame that comes the time of the n-th packet if ``timed``.
+
+    Missing are the packets on which the decoder failed and the frames that it calls damaged.
+    """
+    times: deque[int] = deque()
+    missing, started = 0, False
+    for packet in packets:
+        if timed and packet is not None and packet.dts is not None and packet.size:
+            times.append(packet.dts)
+        frames = _frames_of(stream, packet)
+        for frame in [None] if frames is None else frames:
+            time = times.popleft() if times else None
+            if frame is None or frame.is_corrupt:
+                missing += started
+                continue
+            frame.pts, started = time, True
+            yield frame, missing
+            missing = 0
+    yield None, missing
+
+
+def _decode_by_pts(stream: VideoStream, packets: Iterable[Packet | None]) -> Iterator[Decoded]:
+    """Decode, setting the times of what comes against those of what was read.
 
     A frame is known to be missing when its packet's time lies before that of a frame that came.
     What cannot be decoded before the first frame (it refers to what was cut off) is not counted.
+    Each frame is held until the next one comes: a damaged decoder may hand it out too early,
+    before the packets of frames that belong ahead of it were even read.
     """
     ledger = _Ledger()
+    held: tuple[VideoFrame, int] | None = None
     for packet in packets:
         if packet is not None and packet.pts is not None and not packet.is_discard:
             ledger.expect(packet)
-        for frame in _frames_of(stream, packet):
+        for frame in _frames_of(stream, packet) or ():
+            late = ledger.take_late()
             if frame.pts is None or ledger.accept(frame, frame.pts):
-                yield frame, ledger.take_missing()
+                if held is not None:
+                    yield held[0], held[1] + late
+                held, late = (frame, ledger.take_missing()), 0
+            if held is not None:
+                held = held[0], held[1] + late
+    if held is not None:
+        yield held[0], held[1] + ledger.take_late()
     yield None, ledger.take_missing() + ledger.outstanding
 
 
@@ -172,6 +253,9 @@ class _Ledger:
         self._damaged: set[tuple[int, int]] = set()
         self._lost: set[tuple[int, int]] = set()
         self._missing = 0
+        self._late = 0
+        self._passed: tuple[int, int] | None = None  # the newest frame that came
+        self._sound: tuple[int, int] | None = None  # the newest that was delivered
         self._started = False
         self._epoch = 0
         self._last_dts: int | None = None
@@ -187,7 +271,14 @@ class _Ledger:
             self._epoch += self._last_dts is not None and packet.dts < self._last_dts
             self._last_dts = packet.dts
         key = (self._epoch, packet.pts)
-        heapq.heappush(self._due, key)
+        if self._sound is not None and key < self._sound:
+            self._late += 1
+            self._lost.add(key)
+        elif self._started and self._passed is not None and key < self._passed:
+            self._missing += 1
+            self._lost.add(key)
+        else:
+            heapq.heappush(self._due, key)
         self._keys.setdefault(packet.pts, []).append(key)
         if packet.is_corrupt:
             self._damaged.add(key)
@@ -204,13 +295,21 @@ class _Ledger:
         passed = []
         while self._due and self._due[0] <= fresh[0]:
             passed.append(heapq.heappop(self._due))
+        self._passed = fresh[0]
         sound = not (frame.is_corrupt or fresh[0] in self._damaged)
         if self._started:
             lost = [k for k in passed if k != fresh[0]]
             self._lost.update(lost)
             self._missing += len(lost) + (not sound)
         self._started |= sound
+        if sound:
+            self._sound = fresh[0]
         return sound
+
+    def take_late(self) -> int:
+        """Packets read since this was last asked whose frames belong before the delivered one."""
+        late, self._late = self._late, 0
+        return late
 
     def take_missing(self) -> int:
         """Frames missing since this was last asked."""
@@ -218,19 +317,21 @@ class _Ledger:
         return missing
 
 
-def _frames_of(stream: VideoStream, packet: Packet | None) -> list[VideoFrame]:
-    with suppress(av.FFmpegError):  # what is lost shows in the times of what comes
+def _frames_of(stream: VideoStream, packet: Packet | None) -> list[VideoFrame] | None:
+    """The frames that a packet brings out; None if the decoder failed on it."""
+    with suppress(av.FFmpegError):
         return list(stream.codec_context.decode(packet))
-    return []
+    return None
 
 
 def decode_from(path: Path, facts: VideoFacts, start_ns: int) -> tuple[int, Iterator[Decoded]]:
     """Decode from a keyframe at or before ``start_ns``: (index of the first frame, frames).
 
     Seeks by pts; where that leads past the start (indices that go by decoding order, open groups
-    of pictures), seeks further back, at last to the beginning.
+    of pictures), seeks further back, at last to the beginning. Begins there where there are no
+    display times to seek by, or they are others after seeking (MPEG program streams).
     """
-    if facts.first_pts is not None:
+    if facts.seekable and facts.first_pts is not None:
         # one unit early, as the wanted frame's time may have been rounded up
         target = facts.first_pts + math.floor(start_ns / facts.time_base / NS_PER_S) - 1
         for back_s in _SEEK_BACK_S:
@@ -244,7 +345,8 @@ def decode_from(path: Path, facts: VideoFacts, start_ns: int) -> tuple[int, Iter
                 return index, _closing(container, itertools.chain([(head, 0)], frames))
             container.close()
     container, stream = open_video(path)
-    return 0, _closing(container, decode(stream, packets_of(container, stream)))
+    frames = decode(container, stream, packets_of(container, stream))
+    return 0, _closing(container, frames)
 
 
 def _seek(path: Path, seek_pts: int) -> tuple[InputContainer, Iterator[Decoded]]:
@@ -259,7 +361,7 @@ def _seek(path: Path, seek_pts: int) -> tuple[InputContainer, Iterator[Decoded]]
     # Pictures shown before their keyframe may be decoded from references that are not there.
     if lead is None or lead.pts is None or lead.pts > seek_pts:
         return container, nothing
-    return container, decode(stream, itertools.chain([lead], packets))
+    return container, _decode_by_pts(stream, itertools.chain([lead], packets))
 
 
 def _closing(container: InputContainer, frames: Iterator[Decoded]) -> Iterator[Decoded]:
@@ -283,28 +385,19 @@ def _index_of(path: Path, facts: VideoFacts, pts: int) -> int:
     return count
 
 
-def to_bgr(frame: VideoFrame) -> U8:
-    """(h, w, 3) uint8 BGR, upright, by the frame's own colour matrix and range.
-
-    Raises:
-        InputError: more than 100 megapixels.
-    """
-    if frame.width * frame.height > MAX_IMAGE_PX:
-        raise InputError(f"a frame of {frame.width}x{frame.height} is above 100 megapixels")
-    image = frame.to_ndarray(format="bgr24", threads=1)
-    turn = _TURN.get(round(frame.rotation) % 360)
-    return np.asarray(image if turn is None else cv2.rotate(image, turn), np.uint8)
-
-
 def _declared_end_ns(
-    container: InputContainer, stream: VideoStream, first_pts: int | None
+    container: InputContainer,
+    stream: VideoStream,
+    first_pts: int | None,
+    start_pts: int | None,
 ) -> tuple[int | None, int]:
     """The end the file declares, from the first frame, and how loosely (both ns)."""
     base = stream.time_base or Fraction(1)
     first_s = (first_pts or 0) * base
     if stream.duration:
-        start_pts = first_pts or 0 if stream.start_time is None else stream.start_time
-        return round(((start_pts + stream.duration) * base - first_s) * NS_PER_S), 0
+        start_pts = first_pts or 0 if start_pts is None else start_pts
+        slack_ns = NS_PER_S if container.format.name == "asf" else 0  # which may count its lead
+        return round(((start_pts + stream.duration) * base - first_s) * NS_PER_S), slack_ns
     tag = stream.metadata.get("DURATION", "")  # Matroska: hours:minutes:seconds from time 0
     with suppress(ValueError):
         hours, minutes, seconds = tag.rstrip("\0").split(":")

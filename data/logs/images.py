@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from data.errors import InputError
 from data.logs.image_size import image_size_px
 from data.logs.selection import MAX_IMAGE_PX, NS_PER_S, Selection, add_fault
+from data.logs.source import shown
 from data.types import U8, Frame
 
 IMAGE_SUFFIXES = frozenset(
@@ -58,8 +60,8 @@ class ImageFolderLog:
         self._times_ns = times
         if selection.start_ns > times[-1]:
             raise InputError(
-                f"{path}: start at {selection.start_ns / NS_PER_S:g} s is beyond the last image "
-                f"at {times[-1] / NS_PER_S:.3f} s ({self.time_source})"
+                f"{shown(path)}: --start {selection.start_ns / NS_PER_S:g} s is beyond the last "
+                f"image at {times[-1] / NS_PER_S:.3f} s ({self.time_source})"
             )
         self.expected_frames: int | None = selection.expected_at(times)
         self.height_px, self.width_px = _first_size(path, self._files)
@@ -81,13 +83,14 @@ class ImageFolderLog:
                 continue
             image, why = _read_image(file)
             if image is None:
-                add_fault(self.faults, f"frame {index} {why}: {file.name} skipped")
+                add_fault(self.faults, f"frame {index} {why}: {shown(file.name)} skipped")
                 continue
             if image.shape[:2] != (self.height_px, self.width_px):
                 size = f"{image.shape[1]}x{image.shape[0]}"
                 add_fault(
                     self.faults,
-                    f"frame {index} is {size}, not {self.width_px}x{self.height_px}: {file.name}",
+                    f"frame {index} is {size}, not {self.width_px}x{self.height_px}: "
+                    f"{shown(file.name)}",
                 )
             delivered += 1
             yield Frame(image, index, t_ns, name=file.name)
@@ -101,14 +104,26 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def _list_images(folder: Path) -> list[Path]:
     names = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    files = [p for p in names if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    files = [p for p in names if _is_image(p)]
     if files:
         return sorted(files, key=lambda p: natural_key(p.name))
-    inner = sorted(
-        p.name for p in names if p.is_dir() and any(f.suffix in IMAGE_SUFFIXES for f in p.iterdir())
+    inner = next((p for p in sorted(names) if _holds_images(p)), None)
+    hint = f"; its folder {shown(inner.name)} has some: give {shown(inner)}" if inner else ""
+    raise InputError(
+        f"{shown(folder)}: no images (jpg, png, bmp, webp, ppm, tif) in this folder{hint}"
     )
-    hint = f"; its folder {inner[0]} has some: give {folder / inner[0]}" if inner else ""
-    raise InputError(f"{folder}: no images (jpg, png, bmp, webp, ppm, tif) in this folder{hint}")
+
+
+def _is_image(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether to point to this folder: a link may lead back, a locked one could not be read."""
+    with suppress(OSError):
+        return not folder.is_symlink() and folder.is_dir() and any(map(_is_image, folder.iterdir()))
+    return False
 
 
 def _first_size(path: Path, files: list[Path]) -> tuple[int, int]:
@@ -119,7 +134,9 @@ def _first_size(path: Path, files: list[Path]) -> tuple[int, int]:
         if image is not None:
             return image.shape[0], image.shape[1]
     what = "" if path.is_file() else f": none of its {len(files)} images can be decoded, the last"
-    raise InputError(f"{path}{what} {why}; expected jpg, png, bmp, webp, ppm or tif pictures")
+    raise InputError(
+        f"{shown(path)}{what} {why}; expected jpg, png, bmp, webp, ppm or tif pictures"
+    )
 
 
 def _read_image(file: Path) -> tuple[U8 | None, str]:
@@ -137,7 +154,8 @@ def _read_image(file: Path) -> tuple[U8 | None, str]:
         return None, "is not an image" if data else "is empty"
     if size[0] * size[1] > MAX_IMAGE_PX:
         raise InputError(
-            f"{file}: {size[0]}x{size[1]} is above the limit of 100 megapixels; scale it down"
+            f"{shown(file)}: {size[0]}x{size[1]} is above the limit of 100 megapixels; "
+            "scale it down"
         )
     if _cut_short(data):
         return None, "is cut short"

@@ -14,6 +14,7 @@ from data.types import Frame
 NS_PER_S = 1_000_000_000
 MAX_IMAGE_PX = 100_000_000  # larger pictures are refused before they are decoded
 _MAX_FAULTS = 20
+_MAX_S = 1e9  # far beyond any drive, and far within what 64 bits of nanoseconds hold
 
 
 class Log(Protocol):
@@ -63,14 +64,17 @@ class Selection:
         Raises:
             InputError: an option is out of range, naming it.
         """
-        if not (math.isfinite(start_s) and start_s >= 0):
-            raise InputError(f"start: expected seconds from 0 on, given {start_s}")
-        if stop_s is not None and not (math.isfinite(stop_s) and stop_s > start_s):
-            raise InputError(f"stop: expected seconds after the start {start_s}, given {stop_s}")
+        if not 0 <= start_s <= _MAX_S:
+            raise InputError(f"--start: expected seconds from 0 to {_MAX_S:g}, given {start_s}")
+        if stop_s is not None and not start_s < stop_s <= _MAX_S:
+            raise InputError(
+                f"--stop: expected seconds above --start {start_s:g}, up to {_MAX_S:g}, "
+                f"given {stop_s}"
+            )
         if every < 1:
-            raise InputError(f"every: expected a whole number from 1 on, given {every}")
+            raise InputError(f"--every: expected a whole number from 1 on, given {every}")
         if max_frames is not None and max_frames < 1:
-            raise InputError(f"max frames: expected a whole number from 1 on, given {max_frames}")
+            raise InputError(f"--max-frames: expected a whole number from 1 on, given {max_frames}")
         stop_ns = None if stop_s is None else round(stop_s * NS_PER_S)
         return cls(round(start_s * NS_PER_S), stop_ns, every, max_frames)
 

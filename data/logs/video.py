@@ -9,8 +9,10 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from data.errors import InputError
-from data.logs.decoding import VideoFacts, decode_from, read_facts, to_bgr
+from data.logs.decoding import VideoFacts, decode_from, read_facts
 from data.logs.selection import NS_PER_S, Selection, add_fault
+from data.logs.source import shown
+from data.logs.upright import to_bgr
 from data.types import U8, Frame
 
 _END_DOUBT_NS = 10 * NS_PER_S
@@ -19,8 +21,10 @@ _END_DOUBT_NS = 10 * NS_PER_S
 class VideoLog:
     """The frames of a video's first video stream, upright, in order of time; see ``Log``.
 
-    Times are exact (pts * time base). A start is reached by seeking, and index, time and pixels
-    are those of decoding from the beginning. Damage is noted in ``faults``; what can be decoded
+    Times are exact (pts * time base); where the file has no display times that can be trusted (raw
+    streams, H.264 or HEVC in AVI or ASF) frames are taken in the order they come, at the file's
+    rate. A start is reached by seeking if there are times, and index, time and pixels are always
+    those of decoding from the beginning. Damage is noted in ``faults``; what can be decoded
     is delivered.
 
     Raises:
@@ -42,6 +46,8 @@ class VideoLog:
         if facts.first_pts is None:
             how = "the file's" if fps is None else "given"
             self.time_source = f"{how} {self.nominal_fps:g} fps: the frames have no times"
+        elif facts.in_order:
+            self.time_source = f"the file's {self.nominal_fps:g} fps: it has no display times"
         total = facts.declared_frames
         self.expected_frames = None if total is None else selection.expected(total, facts.rate)
         # At a varying rate the declared end may lie before the last frames: reading will tell.
@@ -95,7 +101,9 @@ class VideoLog:
             add_fault(self.faults, f"video cut short: {came}{of} frames decoded ({span})")
 
     def _image(self, frame: VideoFrame, index: int) -> U8:
-        image = to_bgr(frame)
+        image, fault = to_bgr(frame)
+        if fault and fault not in self.faults:
+            add_fault(self.faults, fault)
         if image.shape[:2] != (self.height_px, self.width_px):
             size = f"{image.shape[1]}x{image.shape[0]}"
             add_fault(self.faults, f"frame {index} is {size}, not {self.width_px}x{self.height_px}")
@@ -103,8 +111,8 @@ class VideoLog:
 
     def _start_beyond(self, end_ns: int) -> InputError:
         return InputError(
-            f"{self._path}: start at {self._selection.start_ns / NS_PER_S:g} s is beyond the end "
-            f"of the video at {end_ns / NS_PER_S:.3f} s"
+            f"{shown(self._path)}: --start {self._selection.start_ns / NS_PER_S:g} s is beyond the "
+            f"end of the video at {end_ns / NS_PER_S:.3f} s"
         )
 
 

@@ -221,14 +221,19 @@ def test_times_that_go_back_are_shifted(tmp_path: Path) -> None:
     assert "frame 20 goes back in time: it and all later ones are shifted" in log.faults
 
 
-def turned(path: Path, degrees: int) -> None:
-    """Write a phone's display matrix (clockwise turn) into the track header of an mp4."""
-    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    matrix = [cos, sin, 0, -sin, cos, 0, 0, 0]
+def with_matrix(path: Path, a: float, b: float, c: float, d: float) -> None:
+    """Write a display matrix into the track header of an mp4: (p, q) goes to (ap + cq, bp + dq)."""
+    matrix = [a, b, 0, c, d, 0, 0, 0]
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40
-    data[at : at + 36] = struct.pack(">9i", *(v << 16 for v in matrix), 1 << 30)
+    data[at : at + 36] = struct.pack(">9i", *(round(v * 65536) for v in matrix), 1 << 30)
     path.write_bytes(data)
+
+
+def turned(path: Path, degrees: int) -> None:
+    """A phone's display matrix: a clockwise turn."""
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    with_matrix(path, cos, sin, -sin, cos)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
@@ -241,6 +246,31 @@ def test_turned_phone_video_comes_upright(tmp_path: Path, degrees: int) -> None:
     assert np.array_equal(image, np.rot90(straight, -degrees // 90))
     assert (log.height_px, log.width_px) == image.shape[:2]
     assert log.faults == []
+
+
+@pytest.mark.parametrize(
+    ("matrix", "seen"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    ],
+    ids=["left and right", "top and bottom", "about the diagonal"],
+)
+def test_mirrored_video_is_mirrored_and_not_turned(tmp_path: Path, matrix, seen) -> None:
+    path = write_video(tmp_path / "mirror.mp4", range(3))
+    straight = next(iter(open_log(path))).image
+    with_matrix(path, *matrix)
+    assert np.array_equal(next(iter(open_log(path))).image, seen(straight))
+
+
+def test_an_oblique_display_matrix_is_not_applied_but_said(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "oblique.mp4", range(3))
+    straight = next(iter(open_log(path))).image
+    with_matrix(path, 0.7071, 0.7071, -0.7071, 0.7071)
+    log = open_log(path)
+    assert np.array_equal(next(iter(log)).image, straight)
+    assert sum("display matrix" in fault for fault in log.faults) == 1
 
 
 @pytest.mark.parametrize(("matrix", "full"), [(1, False), (6, False), (1, True), (6, True)])
@@ -278,7 +308,8 @@ def broken(tmp_path: Path, kind: str) -> Path:
         path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/hostname\n")
     elif kind == "no index":
         write_video(path, range(30))
-        path.write_bytes(path.read_bytes()[:3000])
+        data = path.read_bytes()
+        path.write_bytes(data[: data.index(b"moov") - 4])
     elif kind == "sound only":
         with av.open(str(path), "w") as out:
             stream = out.add_stream("aac", rate=8000)
@@ -313,7 +344,10 @@ def test_bad_files_are_input_errors(tmp_path: Path, kind: str, says: str) -> Non
         ({"start_s": -1.0}, "start"),
         ({"start_s": float("nan")}, "start"),
         ({"start_s": 2.0, "stop_s": 2.0}, "stop"),
-        ({"max_frames": 0}, "max frames"),
+        ({"max_frames": 0}, "--max-frames"),
+        ({"start_s": 1e300}, "--start"),
+        ({"stop_s": 1e300}, "--stop"),
+        ({"fps": 1e-300}, "--fps"),
         ({"fps": 0.0}, "fps"),
         ({"start_s": 4.0}, "beyond the end of the video at 4.000 s"),
         ({"start_s": 400.0}, "beyond the end"),
