@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from data.types import F32, U8, Detections, Surfaces
 
+OUTPUTS = ("boxes", "scores", "classes", "drivable", "lane")
+
 Arrays = Mapping[str, NDArray]
 
 

@@ -17,15 +17,18 @@ from torch import nn
 
 from data.errors import InputError
 from data.taxonomy import CLASSES
-from data.types import U8
-from perception.decode import decode_detections, decode_surfaces, surface_mask
-from perception.models.deploy import OUTPUTS, DeployNet
+from data.types import U8, Detections
+from perception.decode import OUTPUTS, decode_detections, decode_surfaces, surface_mask
+from perception.models.deploy import DeployNet
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE, letterbox
 from perception.runtime import FORMAT, Model, load_model
+from perception.training.validate import run_torch
 
 OPSET = 17  # the newest that TensorRT 8.5 to 11 take alike
 _TINY = 1e-30
+_LOWEST = 0.05  # score of the boxes compared
+_AT_THRESHOLD = 1e-3  # the score difference that is allowed anyway
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,29 @@ def build_onnx(net: nn.Module, size: tuple[int, int], meta: dict[str, Any], name
     return bytes(graph.SerializeToString())
 
 
-def measure_parity(net: nn.Module, model: Model, images: Sequence[U8]) -> Parity:
-    """Run both on pictures through the whole path, decoding included.
+def _gap(a: Detections, b: Detections) -> tuple[float, float]:
+    """Largest distance (px) and score difference from each of ``a`` to its like in ``b``.
 
-    Boxes are compared by rank; where two scores are equal to 1e-4 their order may differ, and
-    the nearest of the other's boxes counts.
+    The like is the nearest box of the class: order may differ where scores are equal. A box of
+    ``a`` without one counts as infinitely far, unless it stands just at the threshold, where the
+    other side may have dropped it.
+    """
+    box_px = score = 0.0
+    for i in np.flatnonzero(a.score > _LOWEST + _AT_THRESHOLD):
+        same = np.flatnonzero(b.class_id == a.class_id[i])
+        if not len(same):
+            return float("inf"), float(a.score[i])
+        far = np.abs(b.xyxy[same] - a.xyxy[i]).max(axis=1)
+        best = same[int(far.argmin())]
+        box_px = max(box_px, float(far.min()))
+        score = max(score, float(abs(b.score[best] - a.score[i])))
+    return box_px, score
+
+
+def measure_parity(net: nn.Module, model: Model, images: Sequence[U8]) -> Parity:
+    """Run the training code and the file on pictures through the whole path, decoding included.
+
+    Boxes are compared both ways, so that neither may miss or add one.
     """
     deploy = DeployNet(net).eval()
     box_px = score = 0.0
@@ -103,24 +124,11 @@ def measure_parity(net: nn.Module, model: Model, images: Sequence[U8]) -> Parity
     for image in images:
         height, width = image.shape[:2]
         canvas, scale = letterbox(image, model.input_size)
-        with torch.inference_mode():
-            out = deploy(torch.from_numpy(canvas)[None])
-        theirs = {k: v.numpy() for k, v in zip(OUTPUTS, out, strict=True)}
-        ours = model.infer(canvas)
-        a, b = (decode_detections(o, scale, (width, height), 0.05) for o in (theirs, ours))
-        for i in range(len(a)):
-            same = b.class_id == a.class_id[i]
-            if not same.any():
-                box_px, score = float("inf"), max(score, float(a.score[i]))
-                continue
-            gap = np.abs(b.xyxy[same] - a.xyxy[i]).max(1)
-            best = int(np.argmin(gap))
-            if a.score[i] > 0.051:  # at the threshold one side may just have dropped it
-                box_px = max(box_px, float(gap[best]))
-                score = max(score, float(abs(b.score[same][best] - a.score[i])))
-        maps = [
-            decode_surfaces(o, scale, (width, height), model.input_size) for o in (theirs, ours)
-        ]
+        both = run_torch(deploy, canvas), model.infer(canvas)
+        a, b = (decode_detections(o, scale, (width, height), _LOWEST) for o in both)
+        for far, off in (_gap(a, b), _gap(b, a)):
+            box_px, score = max(box_px, far), max(score, off)
+        maps = [decode_surfaces(o, scale, (width, height), model.input_size) for o in both]
         for kind in ("drivable", "lane"):
             m = [surface_mask(getattr(s, kind), s.scale, width, height) for s in maps]
             share = min(share, float((m[0] == m[1]).mean()))

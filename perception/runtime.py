@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import U8, Detections, Surfaces
-from perception.decode import decode_detections, decode_surfaces
+from perception.decode import OUTPUTS, decode_detections, decode_surfaces
 from perception.preprocess import LETTERBOX_RULE, letterbox
 
 FORMAT = "roadstack-onnx-1"
-OUTPUTS = ("boxes", "scores", "classes", "drivable", "lane")
 DEFAULT_MODEL = "base"
 
 

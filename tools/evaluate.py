@@ -17,12 +17,10 @@ from data.errors import InputError
 from data.taxonomy import CLASS_ID
 from data.types import U8, Detections, Sample
 from perception.decode import surface_mask
-from perception.metrics.score import PROTOCOL, Prediction, score_dataset
+from perception.metrics.score import MIN_SCORE, PROTOCOL, Prediction, score_dataset
 from perception.runtime import load_model
 from tools.files import inside, make_folder, write_json
 from tools.progress import progress_bar
-
-MIN_SCORE = 0.01
 
 
 def _by_model(name: str, threads: int | None) -> tuple[Callable[[Sample], Prediction], dict]:

@@ -38,8 +38,8 @@ def make_folder(out: Path) -> Path:
 def staging(out: Path, names: Sequence[str], inputs: Sequence[Path | None] = ()) -> Iterator[Path]:
     """A hidden folder in ``out`` whose files ``names`` move to ``out`` when the block ends well.
 
-    They move in the given order, after the last one's predecessor has gone, so that the last
-    name stands for a whole set. Of a block that fails nothing stays, and ``out`` is as before.
+    They move in the given order; an earlier run's file of the last name is removed first, so that
+    the last name always stands for a whole set. Of a block that fails nothing stays.
 
     Raises:
         InputError: a name is taken by a folder, or one of ``inputs`` would be overwritten.

@@ -11,6 +11,7 @@ from data.types import U8, Detections, Sample
 from perception.metrics.detection import BoxTruth, evaluate_detections
 from perception.metrics.surfaces import LANE_PROTOCOL, Overlap, dilate_lane, lane_view, overlap
 
+MIN_SCORE = 0.01  # boxes scored lower do not count
 PROTOCOL = {
     "detection": "COCO AP by faster-coco-eval, class by class, at most 100 boxes an image",
     "drivable": "IoU at the image's own size over all known pixels of the split",

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from perception.models.multitask import STRIDE, Output
 
 MAX_OBJECTS = 100
-OUTPUTS = ("boxes", "scores", "classes", "drivable", "lane")
 
 
 def peaks(out: Output, k: int = MAX_OBJECTS) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,12 +10,11 @@ from torch import nn
 
 from data.datasets import Dataset
 from data.types import U8, Sample
-from perception.decode import decode_frame
-from perception.metrics.score import Prediction, score_dataset
-from perception.models.deploy import OUTPUTS, DeployNet
+from perception.decode import OUTPUTS, decode_frame
+from perception.metrics.score import MIN_SCORE, Prediction, score_dataset
+from perception.models.deploy import DeployNet
 from perception.preprocess import letterbox
 
-MIN_SCORE = 0.01
 _MIN_BOXES = 20  # classes with fewer labelled boxes are too noisy to choose a checkpoint by
 
 
