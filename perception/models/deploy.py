@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from perception.models.multitask import STRIDE, Output
 
 MAX_OBJECTS = 100
+RGB_FROM_BGR = (2, 1, 0)
 
 
 def peaks(out: Output, k: int = MAX_OBJECTS) -> tuple[Tensor, Tensor, Tensor]:
@@ -30,6 +31,12 @@ def peaks(out: Output, k: int = MAX_OBJECTS) -> tuple[Tensor, Tensor, Tensor]:
     return boxes, scores, classes.to(torch.int32)
 
 
+def normalise(image: Tensor, rgb_from_bgr: Tensor) -> Tensor:
+    """uint8 BGR (n, h, w, 3) to float RGB (n, 3, h, w) in [-1, 1], for training and export."""
+    rgb = image.permute(0, 3, 1, 2).float().index_select(1, rgb_from_bgr)
+    return rgb / 127.5 - 1.0
+
+
 class DeployNet(nn.Module):
     """uint8 BGR (n, h, w, 3) to ``boxes, scores, classes, drivable, lane`` (see decode.py)."""
 
@@ -38,11 +45,10 @@ class DeployNet(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.register_buffer("rgb_from_bgr", torch.tensor([2, 1, 0]), persistent=False)
+        self.register_buffer("rgb_from_bgr", torch.tensor(RGB_FROM_BGR), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        rgb = image.permute(0, 3, 1, 2).float().index_select(1, self.rgb_from_bgr)
-        out = self.net(rgb / 127.5 - 1.0)
+        out = self.net(normalise(image, self.rgb_from_bgr))
         boxes, scores, classes = peaks(out)
         mask = out.mask.sigmoid()
         return boxes, scores, classes, mask[:, 0], mask[:, 1]

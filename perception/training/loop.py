@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from data.datasets import Dataset
 from data.errors import InputError
+from perception.models.deploy import RGB_FROM_BGR, normalise
 from perception.models.efficientnet_lite import load_imagenet
 from perception.models.multitask import MultiTaskNet
 from perception.training.checkpoints import load_weights, save_state, save_weights
@@ -136,7 +137,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("peak", group["lr"]) * factor
         batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        rgb = batch["image"].permute(0, 3, 1, 2)[:, [2, 1, 0]].float() / 127.5 - 1.0
+        rgb = normalise(batch["image"], torch.tensor(RGB_FROM_BGR, device=self.device))
         rgb = rgb.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             output = self.net(rgb)
@@ -214,7 +215,8 @@ def train(
             _append_csv(out / "metrics.csv", {**row, **scores})
             meta["step"], meta["val"] = run.step, scores
             save_weights(out / "last.safetensors", run.average.state_dict(), meta)
-            if not val or scores["fitness"] > run.best:
+            # a fitness that is not a number (nothing labelled to judge by) never holds a save back
+            if not val or not scores["fitness"] <= run.best:
                 run.best = scores.get("fitness", -1.0)
                 save_weights(out / "best.safetensors", run.average.state_dict(), meta)
             save_state(out / "state.pt", run.state())
