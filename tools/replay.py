@@ -281,6 +281,7 @@ def run_replay(a: argparse.Namespace) -> int:
 def _run(a: argparse.Namespace, log: Log, stack: Stack, folder: Path) -> dict[str, Any]:
     """Replay the log into an empty folder; returns the summary."""
     stack.warm_up()
+    stack.look_ahead(log)
     with ExitStack() as files:
         writer = _Writer(folder, log, stack, not a.no_overlay, files)
         seconds = _play(log, stack, writer)

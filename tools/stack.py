@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +31,7 @@ TRACKING = TrackerConfig(
 MIN_SCORE = TRACKING.low_score
 # the ground look-up is made anew only when the horizon has moved by more than this
 _CAMERA_STEP = 0.004  # of the picture's height
+_LOOK_AHEAD = 12  # frames
 
 
 @dataclass
@@ -96,6 +99,20 @@ class Stack:
         road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
         camera = Camera.assumed(width, height)
         Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
+
+    def look_ahead(self, frames: Iterable[Frame]) -> None:
+        """Settle an assumed camera on the first frames of a recorded drive, before any is judged.
+
+        Nothing else is kept of them; with a calibrated camera they are not even read.
+        """
+        if self.camera.given is not None:
+            return
+        for frame in islice(frames, _LOOK_AHEAD):
+            if frame.camera is not None:
+                return
+            height, width = frame.image.shape[:2]
+            _, surfaces = self.model(frame.image, MIN_SCORE)
+            self.camera.refined(self.camera.for_size(width, height), surfaces)
 
     def step(self, frame: Frame) -> StepRecord:
         """Run every stage on the next frame; ``stage_ms`` holds the time of each."""
