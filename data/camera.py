@@ -126,6 +126,12 @@ class Camera:
         return math.atan2(self.vehicle_from_camera[1, 2], self.vehicle_from_camera[0, 2])
 
     @property
+    def roll_rad(self) -> float:
+        """Turn about the optical axis, positive when the camera's right side drops."""
+        turn = self.vehicle_from_camera[:3, :3] @ _VEHICLE_FROM_OPTICAL.T
+        return math.atan2(turn[2, 1], turn[2, 2])
+
+    @property
     def horizon_row_px(self) -> float:
         """Row of the horizon straight ahead of the camera (its centre column)."""
         focal, cy = float(self.matrix[1, 1]), float(self.matrix[1, 2])
@@ -229,3 +235,21 @@ def load_camera(path: Path) -> Camera:
         return Camera(*size, matrix, distortion, pose, Path(path).name)
     except InputError as e:
         raise InputError(f"camera file {path}: {e}") from e
+
+
+def camera_to_toml(camera: Camera, comments: tuple[str, ...] = ()) -> str:
+    """A camera file's text, as ``load_camera`` reads it; ``comments`` are its first lines."""
+    matrix = camera.matrix
+    forward, left, height = (float(v) for v in camera.vehicle_from_camera[:3, 3])
+    values = {
+        "fx_px": matrix[0, 0], "fy_px": matrix[1, 1], "cx_px": matrix[0, 2], "cy_px": matrix[1, 2],
+        "height_m": height, "pitch_rad": camera.pitch_rad, "yaw_rad": camera.yaw_rad,
+        "roll_rad": camera.roll_rad, "forward_m": forward, "left_m": left,
+    }  # fmt: skip
+    lines = [f"# {' '.join(c.split())}" for c in comments]
+    lines += [f"width_px = {camera.width_px}", f"height_px = {camera.height_px}"]
+    # an integral value is written as an integer, which TOML and the reader take for the number
+    lines += [f"{key} = {float(value) + 0.0:.10g}" for key, value in values.items()]
+    if camera.distortion.size:
+        lines.append(f"distortion = [{', '.join(f'{v:.10g}' for v in camera.distortion)}]")
+    return "\n".join(lines) + "\n"

@@ -6,6 +6,9 @@ missing from a table is unknown, and the readers say so.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 CLASSES: tuple[str, ...] = ("vehicle", "person", "two_wheeler", "traffic_light", "traffic_sign")
 CLASS_ID: dict[str, int] = {name: i for i, name in enumerate(CLASSES)}
 
@@ -29,6 +32,14 @@ BDD100K: dict[str, str | None] = {
     "traffic light": "traffic_light",
     "traffic sign": "traffic_sign",
 }
+
+# The ten classes of det_20 in their order.
+BDD100K_NAMES: tuple[str, ...] = (
+    "pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    "traffic light", "traffic sign",
+)  # fmt: skip
+# Objects that the annotators could not name; the benchmark ignores their areas.
+BDD100K_UNSURE: tuple[str, ...] = ("other person", "other vehicle", "trailer")
 
 CARLA: dict[str, str | None] = {
     "vehicle": "vehicle",
@@ -54,6 +65,77 @@ KITTI: dict[str, str | None] = {
 }
 # A KITTI 'Cyclist' box spans rider and bicycle; lights and signs are not labelled.
 KITTI_LABELLED: tuple[str, ...] = ("vehicle", "person")
+
+# Names met in COCO, YOLO and VOC sets of people's own, compared by ``plain_name``.
+_COMMON_OURS: dict[str, tuple[str, ...]] = {
+    "vehicle": (
+        "vehicle", "car", "cars", "truck", "bus", "train", "van", "suv", "lorry", "pickup",
+        "trailer", "caravan", "tram", "taxi", "minibus", "auto", "autorickshaw", "tractor",
+        "other vehicle", "ambulance", "police car", "fire truck", "motor vehicle", "large vehicle",
+    ),
+    "person": (
+        "person", "people", "pedestrian", "pedestrians", "rider", "cyclist", "bicyclist",
+        "motorcyclist", "person sitting", "other person", "child", "adult", "man", "woman",
+    ),
+    "two_wheeler": (
+        "two wheeler", "bicycle", "bike", "motorcycle", "motorbike", "motor", "motobike", "scooter",
+        "moped",
+    ),
+    "traffic_light": ("traffic light", "traffic lights", "trafficlight", "traffic signal"),
+    "traffic_sign": ("traffic sign", "traffic signs", "trafficsign", "road sign"),
+}  # fmt: skip
+COMMON: dict[str, str | None] = {n: ours for ours, names in _COMMON_OURS.items() for n in names}
+# One kind of sign or light among many: an area to ignore, since the others are not labelled.
+PARTIAL: dict[str, str] = {
+    "stop sign": "traffic_sign",
+    "speed limit": "traffic_sign",
+    "yield sign": "traffic_sign",
+    "red light": "traffic_light",
+    "green light": "traffic_light",
+}
+# Known, and none of our objects: COCO's and Pascal VOC's other names.
+COMMON |= dict.fromkeys(
+    (
+        "airplane", "aeroplane", "boat", "fire hydrant", "parking meter", "bench", "bird", "cat",
+        "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack",
+        "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball",
+        "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket",
+        "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple",
+        "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair",
+        "couch", "sofa", "potted plant", "pottedplant", "bed", "dining table", "diningtable",
+        "toilet", "tv", "tvmonitor", "laptop", "mouse", "remote", "keyboard", "cell phone",
+        "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase",
+        "scissors", "teddy bear", "hair drier", "toothbrush", "building", "tree", "pole", "road",
+        "sky", "animal", "misc", "dontcare", "dont care", "ignore", "ignored", "void",
+    )
+)  # fmt: skip
+
+
+def plain_name(name: str) -> str:
+    """A class name without case, '_' and '-': 'Traffic_Light' is 'traffic light'."""
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+
+
+def common_classes(names: Iterable[str]) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Map a set's own class names onto ours.
+
+    Returns the map of those that are known, and our classes that the names label completely.
+    """
+    table: dict[str, str | None] = {}
+    for name in names:
+        plain = plain_name(name)
+        if plain in COMMON or plain in PARTIAL:
+            table[name] = PARTIAL.get(plain, COMMON.get(plain))
+    whole = {ours for n, ours in table.items() if plain_name(n) not in PARTIAL}
+    return table, tuple(c for c in CLASSES if c in whole)
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known class name most like ``name``, of the set's own or the common ones."""
+    table = {plain_name(k): k for k in (*COMMON, *PARTIAL, *known)}
+    near = difflib.get_close_matches(plain_name(name), table, 1, 0.7)
+    return table[near[0]] if near else None
+
 
 # Mask values: 1 belongs to the surface, 0 does not, 255 is unknown.
 IDD_LITE_DRIVABLE: dict[int, int] = {0: 1, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, 255: 255}

@@ -80,6 +80,7 @@ class Sample:
         drivable, lane: (h, w) uint8, 1 yes, 0 no, 255 unknown; None when not labelled.
         labelled_classes: (5,) bool, classes whose boxes are complete in this image.
         name: unique within its set, e.g. the file name.
+        problems: what could not be read of its labels and is left unknown, a line each.
     """
 
     image: U8
@@ -90,6 +91,7 @@ class Sample:
     drivable: U8 | None
     lane: U8 | None
     name: str
+    problems: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _array(self, "image", np.uint8, None, None, 3)

@@ -64,7 +64,7 @@ def test_only_the_stack_joins_perception_and_planning():
 
 def test_the_command_line_starts_without_heavy_packages():
     code = (
-        "import sys, tools.cli; tools.cli.build_parser(); "
+        "import sys, tools.cli; tools.cli.build_parser('1'); "
         "heavy = {'torch', 'cv2', 'numpy', 'onnxruntime', 'scipy', 'numba', 'rich'}; "
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

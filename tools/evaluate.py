@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data.datasets import Dataset, open_dataset
+from data.datasets import Dataset, open_dataset, screen
 from data.datasets.base import read_mask
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
@@ -20,7 +20,7 @@ from perception.decode import surface_mask
 from perception.metrics.score import MIN_SCORE, PROTOCOL, Prediction, score_dataset
 from perception.runtime import load_model
 from tools.files import inside, make_folder, write_json
-from tools.progress import progress_bar
+from tools.progress import progress_bar, report_skipped
 
 
 def _by_model(name: str, threads: int | None) -> tuple[Callable[[Sample], Prediction], dict]:
@@ -171,9 +171,12 @@ def print_table(result: dict[str, Any]) -> None:
 def run_evaluate(a: argparse.Namespace) -> int:
     """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
 
-    Labelled surfaces that ``a.predictions`` does not hold are listed there as not predicted.
+    What of the data could not be read is counted there and on standard error; labelled surfaces
+    that ``a.predictions`` does not hold are listed there as not predicted.
     """
-    dataset = open_dataset(a.data, a.split, a.layout)
+    names = tuple(a.names)
+    opened = open_dataset(a.data, a.split, a.layout, strict=a.strict, names=names)
+    dataset, unreadable = screen(opened)
     if not dataset.tasks:
         raise InputError(f"{a.data}: split '{a.split}' has no labels to score against")
     model: dict[str, Any] = {"predictions": str(a.predictions)}
@@ -187,7 +190,15 @@ def run_evaluate(a: argparse.Namespace) -> int:
     if result["not_predicted"]:
         left_out = " and ".join(result["not_predicted"])
         print(f"warning: labelled but not predicted, so not scored: {left_out}", file=sys.stderr)
-    data = {"layout": dataset.layout, "split": dataset.split, "images": len(dataset)}
+    skipped = [*map(str, unreadable), *result.pop("problems")]
+    report_skipped(skipped, str(a.data))
+    data = {
+        "layout": dataset.layout,
+        "split": dataset.split,
+        "images": len(dataset),
+        "skipped_images": len(unreadable),
+        "skipped": skipped,
+    }
     write_json(out / "metrics.json", {**result, "data": data, "model": model, "protocol": PROTOCOL})
     print_table(result)
     return 0

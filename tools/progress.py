@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -51,3 +51,12 @@ def progress_bar(title: str, total: int | None, unit: str = "it") -> Iterator[Ca
             print(line.rstrip(), file=sys.stderr, flush=True)
 
     yield plain
+
+
+def report_skipped(lines: Sequence[str], what: str, shown: int = 5) -> None:
+    """Say on standard error how many entries of ``what`` were skipped, and the first of them."""
+    for line in lines[:shown]:
+        print(f"skipped: {line}", file=sys.stderr)
+    if lines:
+        more = f", of which {shown} are shown" if len(lines) > shown else ""
+        print(f"warning: {what}: {len(lines)} entries skipped{more}", file=sys.stderr)

@@ -1,22 +1,60 @@
-"""``roadstack train``: train the network on labelled sets."""
+"""``roadstack train``: train a network on labelled sets, alone or under ``torchrun``."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import argparse
+import os
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from data.config import load_config
-from data.datasets import Dataset, only_tasks, open_dataset
+from data.datasets import Dataset, only_tasks, open_dataset, screen
 from data.errors import InputError
-from tools.files import make_folder, write_text
-from tools.progress import progress_bar
+from tools.files import make_folder
+from tools.progress import progress_bar, report_skipped
 
 
-def _open(sets: tuple) -> list[Dataset]:
-    opened = [(s, open_dataset(s.path, s.split, s.layout)) for s in sets]
-    return [only_tasks(d, s.tasks) if s.tasks else d for s, d in opened]
+def _leads() -> bool:
+    """Whether this is the process that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _open_one(s: Any, strict: bool) -> Dataset:
+    """Open a set without the images that cannot be read, which are counted on standard error."""
+    from perception.training.distill import VideoSet, unlabelled
+
+    if s.layout == "images":
+        if s.tasks or s.names or s.handed:
+            raise InputError(f"{s.path}: layout 'images' has no labels; leave out tasks and names")
+        whole = unlabelled(s.path)
+    else:
+        whole = open_dataset(s.path, s.split, s.layout, strict=strict, names=s.names)
+    dataset, unreadable = (whole, ()) if isinstance(whole, VideoSet) else screen(whole)
+    if _leads():
+        report_skipped([str(p) for p in unreadable], f"{s.path} {whole.split}")
+    return only_tasks(dataset, s.tasks) if s.tasks else dataset
+
+
+def _reporter(stack: ExitStack, steps: int) -> Callable[[int, dict[str, float]], None]:
+    """Shows progress from the first step done here on, so that a resumed run's rate is right."""
+    bar: Callable[..., None] | None = None
+    start, last = 0, time.monotonic()
+
+    def report(step: int, terms: dict[str, float]) -> None:
+        nonlocal bar, start, last
+        if bar is None:
+            start = step - 1
+            title = f"training from step {start}," if start else "training"
+            bar = stack.enter_context(progress_bar(title, steps - start, "step"))
+        note = " ".join(f"{k} {v:.3f}" for k, v in terms.items())
+        late = time.monotonic() - last > 30
+        last = time.monotonic() if late else last
+        bar(step - start, note, force=late)
+
+    return report
 
 
 def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -> Path:
@@ -31,20 +69,16 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
     config = load_config(TrainConfig, config_path, overrides)
     if not config.data:
         raise InputError("nothing to train on: the config needs at least one [[data]] with a path")
-    sets, val = _open(config.data), _open(config.val)
+    sets = [_open_one(s, config.strict) for s in config.data]
+    val = [_open_one(s, config.strict) for s in config.val]
     make_folder(out)
-    resolved = json.dumps(dataclasses.asdict(config), default=str, indent=2) + "\n"
-    kept = out / "config.json"
-    if kept.exists() and kept.read_text() != resolved:
-        raise InputError(f"{out} holds a run with another configuration; choose a new --out")
-    write_text(kept, resolved)
-    with progress_bar("training", config.optimizer.steps) as bar:
-        last = time.monotonic()
+    with ExitStack() as stack:
+        return train(config, sets, val, out, _reporter(stack, config.optimizer.steps))
 
-        def report(step: int, terms: dict[str, float]) -> None:
-            nonlocal last
-            note = " ".join(f"{k} {v:.3f}" for k, v in terms.items())
-            bar(step, note, force=time.monotonic() - last > 30)
-            last = time.monotonic() if time.monotonic() - last > 30 else last
 
-        return train(config, sets, val, out, report)
+def run_train_command(a: argparse.Namespace) -> int:
+    """Train and say where the best checkpoint lies."""
+    best = run_train(a.config, a.out, tuple(a.overrides))
+    if _leads():
+        print(f"best checkpoint: {best}")
+    return 0

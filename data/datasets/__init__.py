@@ -1,5 +1,17 @@
 """Labelled data sets in their official layouts, each read as a list of ``Sample``."""
 
-from data.datasets.base import Dataset, only_tasks, open_dataset
+from data.datasets.base import Boxes, Dataset, Labels, Problem, only_tasks, screen, with_names
+from data.datasets.layouts import list_splits, open_dataset, recognise
 
-__all__ = ["Dataset", "only_tasks", "open_dataset"]
+__all__ = [
+    "Boxes",
+    "Dataset",
+    "Labels",
+    "Problem",
+    "list_splits",
+    "only_tasks",
+    "open_dataset",
+    "recognise",
+    "screen",
+    "with_names",
+]

@@ -1,37 +1,120 @@
-"""What every reader returns, and the choice of a reader by a folder's layout."""
+"""What every reader returns: the files of a split, its boxes in the set's own words, its masks,
+and how both become a ``Sample`` in ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from data.datasets.files import Problem as Problem
+from data.datasets.files import image_problem as image_problem
+from data.datasets.files import image_size, read_image
+from data.datasets.files import read_mask as read_mask
 from data.errors import InputError
-from data.taxonomy import CLASSES, TASKS
-from data.types import U8, Sample
+from data.taxonomy import CLASS_ID, CLASSES, TASKS, nearest_name
+from data.types import F32, F64, I64, U8, Sample
+
+UNKNOWN = 255  # of a mask
+_MEANINGLESS = 254
+_INSIDE = 0.5  # share of a box's area that must lie within the image for it to be taught
+_ROUNDING_PX = 2  # by which the size that labels state may differ from the image's
+# problems after which a label file may be silent about objects that are there
+NOT_WHOLE = ("label_malformed", "image_missing", "size_differs")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """The boxes of one image as its label file gives them.
+
+    Attributes:
+        xyxy: (n, 4) float64 px of the image; names: n class names of the set.
+        ignore: (n,) bool, areas not to score.
+        attributes: n tables of what else the format says of a box (occlusion, track id, ...).
+        problems: entries that could not be read, left out of the arrays.
+        size_px: width and height of the image as the labels state them, None if they do not.
+        where: file of the labels and place in it, for messages.
+    """
+
+    xyxy: F64
+    names: tuple[str, ...]
+    ignore: NDArray[np.bool_]
+    attributes: tuple[Mapping[str, Any], ...] = ()
+    problems: tuple[Problem, ...] = ()
+    size_px: tuple[int, int] | None = None
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "xyxy", np.asarray(self.xyxy, np.float64).reshape(-1, 4))
+        object.__setattr__(self, "ignore", np.asarray(self.ignore, np.bool_).ravel())
+        if not self.attributes:
+            object.__setattr__(self, "attributes", ({},) * len(self.names))
+        lengths = {len(self.xyxy), len(self.names), len(self.ignore), len(self.attributes)}
+        if len(lengths) > 1:
+            raise ValueError(f"Boxes: lengths differ: {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of one image, in our classes, at the size of the original image.
+
+    Fields as in ``Sample``; ``problems`` were met while reading and left unknown.
+    """
+
+    xyxy: F32
+    class_id: I64
+    ignore: NDArray[np.bool_]
+    labelled_classes: NDArray[np.bool_]
+    drivable: U8 | None
+    lane: U8 | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A split of a labelled set.
 
     Attributes:
-        layout: name of the reader ('bdd100k', 'voc', ...); split: as the set names it.
-        names: file name of each image, unique within the split.
-        images: path of each image.
+        layout: name of the reader ('bdd100k', 'coco', ...); root: folder of the set;
+            split: as the set names it.
+        names: name of each image, unique within the split; images: path of each.
         tasks: which of ``taxonomy.TASKS`` the set labels.
-        load: index -> ``Sample``.
+        class_map: the set's class names -> ours, None for what is known and no object of ours.
+        labelled: our classes whose boxes are complete in this set.
+        read_boxes: index -> ``Boxes``, or None where an image has no box labels.
+        masks: task -> path of each image's mask, None where there is none.
+        mask_values: task -> value in the file -> 1 yes, 0 no, 255 unknown.
+        strict: a problem in a label is an InputError; else the entry is taken as unknown.
+        class_names: the set's own class names, in its order.
+        problems: met on opening the split: entries of no image, images listed twice, ...
+        calibs: path of each image's calibration file, None where there is none; or empty.
+        frame_attributes: index -> what the labels say of the whole image (weather, time of day).
     """
 
     layout: str
+    root: Path
     split: str
     names: tuple[str, ...]
     images: tuple[Path, ...]
     tasks: tuple[str, ...]
-    load: Callable[[int], Sample]
+    class_map: Mapping[str, str | None] = field(default_factory=dict)
+    labelled: tuple[str, ...] = ()
+    read_boxes: Callable[[int], Boxes | None] | None = None
+    masks: Mapping[str, tuple[Path | None, ...]] = field(default_factory=dict)
+    mask_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    strict: bool = False
+    class_names: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    calibs: tuple[Path | None, ...] = ()
+    frame_attributes: Callable[[int], Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,6 +123,147 @@ class Dataset:
         unknown = set(self.tasks) - set(TASKS)
         if unknown:
             raise ValueError(f"tasks: expected some of {TASKS}, given {sorted(unknown)}")
+
+    def load(self, i: int) -> Sample:
+        """Image and labels of index ``i``; InputError where the image cannot be read."""
+        if not self.images[i].is_file():
+            raise InputError(f"{self.images[i]}: image missing; its labels alone can be used")
+        image = read_image(self.images[i])
+        n = self.labels(i, (image.shape[1], image.shape[0]))
+        return Sample(
+            image, n.xyxy, n.class_id, n.ignore, n.labelled_classes, n.drivable, n.lane,
+            self.names[i], tuple(str(p) for p in n.problems),
+        )  # fmt: skip
+
+    def labels(self, i: int, size_px: tuple[int, int]) -> Labels:
+        """Labels of index ``i``, whose image is ``size_px`` (width, height).
+
+        Raises:
+            InputError: something is wrong with a label and the set is read strictly.
+        """
+        boxes = self.read_boxes(i) if self.read_boxes and "detection" in self.tasks else None
+        xyxy, class_id, ignore, problems = _to_our_classes(boxes, self.class_map, self.names[i])
+        if boxes is not None:
+            problems += size_problem(boxes, size_px, self.names[i])
+            xyxy, keep, ignore, outside = _within(xyxy, ignore, size_px, boxes, self.names[i])
+            class_id = class_id[keep]
+            problems += outside
+        masks: dict[str, U8 | None] = {}
+        for task in ("drivable", "lane"):
+            masks[task], wrong = self._mask(task, i, size_px)
+            problems += wrong
+        if self.strict and problems:
+            raise InputError(str(problems[0]))
+        # a label file that could not be read whole must not teach that there is nothing else
+        whole = boxes is not None and not any(p.kind in NOT_WHOLE for p in problems)
+        flags = class_flags(self.labelled if whole else ())
+        return Labels(
+            xyxy, class_id, ignore, flags, masks["drivable"], masks["lane"], tuple(problems)
+        )
+
+    def size_px(self, i: int) -> tuple[int, int]:
+        """Width and height of image ``i`` from its header, or decoded where that is odd, or as
+        the labels state them where the image is missing.
+
+        Raises:
+            InputError: the image cannot be read, or is missing and no label states its size.
+        """
+        if not self.images[i].is_file():
+            boxes = self.read_boxes(i) if self.read_boxes else None
+            if boxes is None or boxes.size_px is None:
+                raise InputError(f"{self.images[i]}: image missing, and no label states its size")
+            return boxes.size_px
+        return image_size(self.images[i])
+
+    def _mask(self, task: str, i: int, size_px: tuple[int, int]) -> tuple[U8 | None, list[Problem]]:
+        path = self.masks[task][i] if task in self.masks and task in self.tasks else None
+        if path is None:
+            return None, []
+        try:
+            raw = read_mask(path)
+        except InputError as e:
+            return None, [Problem("mask_unreadable", str(path), str(e).partition(": ")[2])]
+        if raw.shape != size_px[::-1]:
+            text = f"mask of {raw.shape[1]}x{raw.shape[0]} beside an image of {size_px[0]}x"
+            return None, [Problem("mask_size", str(path), f"{text}{size_px[1]}; sizes must agree")]
+        mask, bad = map_values(raw, self.mask_values[task])
+        if bad:
+            known = sorted(self.mask_values[task])
+            those = f"one of {known}" if len(known) < 16 else f"one of {len(known)} known ones"
+            text = f"mask value {bad[0]} has no meaning, expected {those}; taken as unknown"
+            return mask, [Problem("mask_value", str(path), text)]
+        return mask, []
+
+
+def _to_our_classes(
+    boxes: Boxes | None, class_map: Mapping[str, str | None], where: str
+) -> tuple[F32, I64, NDArray[np.bool_], list[Problem]]:
+    """Rename boxes to our classes; what cannot be judged becomes an area to ignore."""
+    problems = [] if boxes is None else list(boxes.problems)
+    where = _where(boxes, where)
+    rows: list[tuple[Any, int, bool]] = []
+    for k, name in enumerate(() if boxes is None else boxes.names):
+        assert boxes is not None
+        box, ignore = boxes.xyxy[k], bool(boxes.ignore[k])
+        if not (np.isfinite(box).all() and box[2] > box[0] and box[3] > box[1]):
+            text = f"box {k} of class '{name}' is {box.tolist()}, without a size; left out"
+            problems.append(Problem("box_empty", where, text))
+            continue
+        if name not in class_map:
+            near = nearest_name(name, class_map)
+            hint = f"; did you mean '{near}'?" if near else ""
+            text = f"unknown class '{name}'{hint} (its area is ignored; map it to one of ours)"
+            problems.append(Problem("class_unknown", where, text))
+        ours = class_map.get(name)
+        if ours is not None:
+            rows.append((box, CLASS_ID[ours], ignore))
+        elif ignore or name not in class_map:  # it may hide an object of any class
+            rows += [(box, c, True) for c in range(len(CLASSES))]
+    return (
+        np.array([r[0] for r in rows], np.float32).reshape(-1, 4),
+        np.array([r[1] for r in rows], np.int64),
+        np.array([r[2] for r in rows], np.bool_),
+        problems,
+    )
+
+
+def _where(boxes: Boxes | None, name: str) -> str:
+    """The label file and, where it holds many images, the image's name."""
+    if boxes is None or not boxes.where:
+        return name
+    return boxes.where
+
+
+def size_problem(boxes: Boxes, size_px: tuple[int, int], name: str) -> list[Problem]:
+    """Boxes made for an image of another size are not to be trusted."""
+    stated = boxes.size_px
+    if stated is None or 0 in size_px:
+        return []
+    if max(abs(a - b) for a, b in zip(stated, size_px)) <= _ROUNDING_PX:
+        return []
+    text = f"labels are for {stated[0]}x{stated[1]}, the image is {size_px[0]}x{size_px[1]}"
+    return [Problem("size_differs", _where(boxes, name), f"{text}; mend the size or scale one")]
+
+
+def _within(
+    xyxy: F32, ignore: NDArray[np.bool_], size_px: tuple[int, int], boxes: Boxes, name: str
+) -> tuple[F32, NDArray[np.bool_], NDArray[np.bool_], list[Problem]]:
+    """Clip boxes to the image; of one that lies mostly outside, what is inside is ignored.
+
+    Returns clipped boxes, which were kept of those given, their ignore flags, and problems.
+    """
+    if 0 in size_px or not len(xyxy):
+        return xyxy, np.ones(len(xyxy), bool), ignore, []
+    clipped = np.clip(xyxy, 0, np.array(size_px * 2, np.float32))
+    area = np.prod(xyxy[:, 2:].astype(float) - xyxy[:, :2], axis=1)
+    left = np.prod(clipped[:, 2:].astype(float) - clipped[:, :2], axis=1)
+    outside = (left < _INSIDE * area) & ~ignore
+    problems = []
+    for box in xyxy[outside]:
+        text = f"box {[round(float(v), 1) for v in box]} lies mostly outside the image of "
+        text += f"{size_px[0]}x{size_px[1]}; its area is ignored (labels of another size?)"
+        problems.append(Problem("box_outside", _where(boxes, name), text))
+    return clipped[left > 0], left > 0, (ignore | outside)[left > 0], problems
 
 
 def only_tasks(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:
@@ -52,86 +276,88 @@ def only_tasks(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:
     if missing:
         have = ", ".join(dataset.tasks) or "nothing"
         raise InputError(f"set {dataset.layout}: labels {have}, but '{missing[0]}' was asked for")
-
-    def load(i: int) -> Sample:
-        s = dataset.load(i)
-        boxes = "detection" in tasks
-        return replace(
-            s,
-            labelled_classes=s.labelled_classes if boxes else class_flags(()),
-            drivable=s.drivable if "drivable" in tasks else None,
-            lane=s.lane if "lane" in tasks else None,
-        )
-
-    return replace(dataset, tasks=tasks, load=load)
+    return replace(dataset, tasks=tasks)
 
 
-def read_image(path: Path) -> U8:
-    """Read (h, w, 3) uint8 BGR; InputError names a file that is missing or no image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(f"{path}: cannot be read as an image (missing, truncated or not one)")
-    return np.asarray(image, np.uint8)
-
-
-def read_mask(path: Path) -> U8:
-    """Read (h, w) uint8 label values, unchanged."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None:
-        raise InputError(f"{path}: cannot be read as a label mask (missing or truncated)")
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise InputError(f"{path}: a label mask has one 8-bit channel, given {mask.shape}")
-    return np.asarray(mask, np.uint8)
-
-
-def map_values(mask: U8, table: dict[int, int], path: Path) -> U8:
-    """Map label values by a table; a value without meaning is an InputError."""
-    lut = np.full(256, 254, np.uint8)
-    for value, out in table.items():
-        lut[value] = out
-    mapped = lut[mask]
-    if (mapped == 254).any():
-        bad = sorted(set(np.unique(mask)) - set(table))
-        raise InputError(f"{path}: mask value {bad[0]} has no meaning, expected {sorted(table)}")
-    return mapped
-
-
-def class_flags(names: tuple[str, ...] = CLASSES) -> np.ndarray:
-    """(5,) bool: which classes a set labels."""
-    return np.array([c in names for c in CLASSES])
-
-
-def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files of a folder by name; InputError when there are none."""
-    files = sorted(p for p in folder.glob("*") if p.suffix.lower() in suffixes)
-    if not files:
-        raise InputError(f"{folder}: no files ending in {', '.join(suffixes)} found")
-    return files
-
-
-def open_dataset(root: Path, split: str, layout: str | None = None) -> Dataset:
-    """Open one split of a labelled set, recognising its layout by its folders.
+def with_names(dataset: Dataset, pairs: tuple[str, ...]) -> Dataset:
+    """The same set with class names mapped by hand, each pair ``name=ours`` or ``name=none``.
 
     Raises:
-        InputError: no such folder, layout or split; the message names what was looked for.
+        InputError: a pair that is none, or whose class is not one of ours.
     """
-    from data.datasets import bdd100k, camvid, idd, kitti, voc
+    added: dict[str, str | None] = {}
+    for pair in pairs:
+        name, sep, ours = (t.strip() for t in pair.rpartition("="))
+        if not sep or ours not in (*CLASSES, "none"):
+            raise InputError(
+                f"class '{pair}': expected NAME=CLASS with CLASS one of {', '.join(CLASSES)}, none"
+            )
+        added[name] = None if ours == "none" else ours
+    extra = {c for c in added.values() if c is not None}
+    labelled = tuple(c for c in CLASSES if c in dataset.labelled or c in extra)
+    return replace(dataset, class_map={**dataset.class_map, **added}, labelled=labelled)
 
-    # layout -> (what gives it away, reader); first match wins
-    readers: dict[str, tuple[str, Callable[[Path, str], Dataset]]] = {
-        "bdd100k": ("images/100k", bdd100k.open_split),
-        "idd": ("gtFine", idd.open_split),
-        "camvid": ("trainannot", camvid.open_split),
-        "kitti": ("training/image_2", kitti.open_split),
-        "voc": ("labels", voc.open_split),
-    }
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; --data takes the folder of a labelled set")
-    if layout is not None and layout not in readers:
-        raise InputError(f"layout '{layout}' is unknown; expected one of {', '.join(readers)}")
-    for name, (mark, reader) in readers.items():
-        if layout == name or (layout is None and (root / mark).is_dir()):
-            return reader(root, split)
-    marks = ", ".join(f"{n} ({m}/)" for n, (m, _) in readers.items())
-    raise InputError(f"{root}: layout not recognised; looked for {marks}")
+
+def subset(dataset: Dataset, keep: list[int]) -> Dataset:
+    """The images of the given indices alone."""
+    read = dataset.read_boxes
+
+    def read_boxes(i: int) -> Boxes | None:
+        assert read is not None
+        return read(keep[i])
+
+    def frame_attributes(i: int) -> Mapping[str, Any]:
+        assert dataset.frame_attributes is not None
+        return dataset.frame_attributes(keep[i])
+
+    return replace(
+        dataset,
+        names=tuple(dataset.names[i] for i in keep),
+        images=tuple(dataset.images[i] for i in keep),
+        read_boxes=read_boxes if read else None,
+        masks={k: tuple(v[i] for i in keep) for k, v in dataset.masks.items()},
+        calibs=tuple(dataset.calibs[i] for i in keep) if dataset.calibs else (),
+        frame_attributes=frame_attributes if dataset.frame_attributes else None,
+    )
+
+
+def screen(dataset: Dataset) -> tuple[Dataset, tuple[Problem, ...]]:
+    """Leave out images that cannot be read, by their headers and ends, without decoding them.
+
+    Returns the images that can be used, and why others were left out: what was wrong on opening
+    the split first, then an image each.
+
+    Raises:
+        InputError: an image cannot be read and the set is read strictly, or none can be.
+    """
+    keep, problems = [], list(dataset.problems)
+    for i, path in enumerate(dataset.images):
+        wrong = image_problem(path)
+        if wrong is None:
+            keep.append(i)
+        elif dataset.strict:
+            raise InputError(str(wrong))
+        else:
+            problems.append(wrong)
+    if not keep:
+        raise InputError(f"{dataset.root}: no image of split '{dataset.split}' can be read")
+    whole = len(keep) == len(dataset)
+    return (dataset if whole else subset(dataset, keep)), tuple(problems)
+
+
+def map_values(mask: U8, table: Mapping[int, int]) -> tuple[U8, list[int]]:
+    """Map label values by a table; values without meaning become unknown and are returned."""
+    lut = np.full(256, _MEANINGLESS, np.uint8)
+    for value, out in table.items():
+        lut[value] = out
+    mapped = np.asarray(cv2.LUT(mask, lut), np.uint8)
+    wrong = mapped == _MEANINGLESS
+    if not wrong.any():
+        return mapped, []
+    mapped[wrong] = UNKNOWN
+    return mapped, sorted(int(v) for v in set(np.unique(mask)) - set(table))
+
+
+def class_flags(names: tuple[str, ...] = CLASSES) -> NDArray[np.bool_]:
+    """(5,) bool: which classes a set labels."""
+    return np.array([c in names for c in CLASSES])

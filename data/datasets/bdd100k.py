@@ -1,80 +1,197 @@
-"""BDD100K (Yu et al. 2020): boxes (det_20), drivable area and lane lines."""
+"""BDD100K (Yu et al. 2020): boxes (det_20), drivable area and lane lines.
+
+Lane masks are read in two forms. The official one (``labels/lane/masks``) packs a pixel's bits:
+0 to 2 the kind of line, 3 background, 4 style, 5 direction; 255, all bits set, is the background
+that the official files are filled with. The binary one (``labels/lane/binary``) is 255 line,
+0 none, 128 ignore, and wins where a split has both, for it knows what to ignore.
+
+A box's edges are taken as they stand: Scalabel's own COCO export adds a pixel to width and height.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.datasets.base import Dataset, class_flags, list_files, map_values, read_image, read_mask
+from data.datasets.base import Boxes, Dataset, Problem
+from data.datasets.files import clean_name, folders, list_images, numbers, read_json
 from data.errors import InputError
-from data.taxonomy import BDD100K, CLASS_ID
-from data.types import F32, I64, U8, Sample
+from data.taxonomy import BDD100K, BDD100K_NAMES, BDD100K_UNSURE, common_classes
+
+LOOKS = "images/100k/SPLIT"
 
 _DRIVABLE = {0: 1, 1: 1, 2: 0, 255: 255}  # direct, alternative, background
-_LANE = {255: 1, 0: 0, 128: 255}  # the binary form: line, none, ignore
+_LANE_BITS = {v: int(not v & 8) for v in range(64)} | {255: 0}
+_LANE_BINARY = {255: 1, 0: 0, 128: 255}
+_MASKS: dict[str, tuple[tuple[str, dict[int, int]], ...]] = {
+    "drivable": (("drivable/masks", _DRIVABLE),),
+    "lane": (("lane/binary", _LANE_BINARY), ("lane/masks", _LANE_BITS)),
+}
+_CORNERS = ("x1", "y1", "x2", "y2")
 
 
-def _boxes(entry: dict[str, Any], path: Path) -> tuple[F32, I64]:
-    xyxy, ids = [], []
-    for label in entry.get("labels") or []:
-        box = label.get("box2d")
-        if box is None:
+def recognises(root: Path) -> bool:
+    return (root / "images/100k").is_dir()
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return folders(root / "images/100k")
+
+
+def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
+    """Boxes of one entry of a det_20 list; labels without ``box2d`` are none of its boxes.
+
+    Areas of crowds, and of what the annotators could not name, are to be ignored.
+    """
+    xyxy, names, ignore, attributes, problems = [], [], [], [], []
+    labels = entry.get("labels") or []
+    if not isinstance(labels, list):
+        problems.append(Problem("label_malformed", where, "labels must be a list; left out"))
+        labels = []
+    for k, label in enumerate(labels):
+        try:
+            box = label.get("box2d")
+            if box is None:
+                continue
+            row = numbers([box[key] for key in _CORNERS], 4)
+            name = clean_name(label["category"])
+            more = dict(label.get("attributes") or {})
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
+            text = f"label {k} needs a category and box2d with numbers x1 y1 x2 y2 ({e}); left out"
+            problems.append(Problem("label_malformed", where, text))
             continue
-        category = label.get("category")
-        if category not in BDD100K:
-            raise InputError(f"{path}: image {entry['name']}: unknown category '{category}'")
-        name = BDD100K[category]
-        if name is not None:
-            xyxy.append([float(box[k]) for k in ("x1", "y1", "x2", "y2")])
-            ids.append(CLASS_ID[name])
-    return np.array(xyxy, np.float32).reshape(-1, 4), np.array(ids, np.int64)
+        rest = {k: v for k, v in label.items() if k not in ("category", "box2d", "attributes")}
+        xyxy.append(row)
+        names.append(name)
+        attributes.append(more | rest)
+        ignore.append(bool(more.get("crowd") or more.get("ignored") or name in BDD100K_UNSURE))
+    return Boxes(
+        np.array(xyxy), tuple(names), np.array(ignore, bool), tuple(attributes), tuple(problems),
+        where=where,
+    )  # fmt: skip
 
 
-def _read_labels(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return {e["name"]: e for e in entries}
-    except OSError as e:
-        raise InputError(f"{path}: cannot be read ({e.strerror})") from e
-    except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{path}: not a det_20 label list ({e})") from e
+def _read_labels(
+    root: Path, split: str
+) -> tuple[Path, dict[str, dict[str, Any]], list[Problem], list[str]]:
+    """The label file of a split with its entries by image name, what was wrong with others, and
+    the class names it declares (of det_20 and the older release alike)."""
+    path = root / f"labels/det_20/det_{split}.json"
+    old = root / f"labels/bdd100k_labels_images_{split}.json"
+    path = old if old.is_file() and not path.is_file() else path
+    if not path.is_file():
+        return path, {}, [], []
+    table, declared = read_json(path), []
+    if isinstance(table, dict) and "frames" in table:  # Scalabel's form, with the classes
+        config = table.get("config")
+        categories = config.get("categories") if isinstance(config, dict) else None
+        for c in categories if isinstance(categories, list) else []:
+            declared.append(clean_name(c.get("name") if isinstance(c, dict) else c))
+        table = table["frames"]
+    if not isinstance(table, list):
+        raise InputError(f"{path}: expected a list of images with their labels (det_20)")
+    entries: dict[str, dict[str, Any]] = {}
+    problems = []
+    for k, entry in enumerate(table):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name:
+            text = f"entry {k} has no image name; left out"
+            problems.append(Problem("label_malformed", str(path), text))
+        elif name in entries:
+            text = f"entry {k}: image {name} was listed before; this one is left out"
+            problems.append(Problem("image_twice", str(path), text))
+        else:
+            entries[name] = entry
+    return path, entries, problems, declared
+
+
+def _masks(
+    root: Path, split: str, images: list[str]
+) -> tuple[dict[str, tuple[Path | None, ...]], dict[str, dict[int, int]]]:
+    masks: dict[str, tuple[Path | None, ...]] = {}
+    values = {}
+    for task, kinds in _MASKS.items():
+        for kind, table in kinds:
+            folder = root / "labels" / kind / split
+            if folder.is_dir() and task not in masks:
+                masks[task] = tuple(_mask_path(folder, name) for name in images)
+                values[task] = table
+    return masks, values
+
+
+def _mask_path(folder: Path, name: str) -> Path | None:
+    for path in (folder / Path(name).with_suffix(".png"), folder / f"{Path(name).stem}.png"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _entries_of(
+    images: list[str], entries: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Entry of each image by its path, or by its name alone where it lies in a folder."""
+    known = set(images)
+    found = {}
+    for image in images:
+        bare = image.rpartition("/")[2]
+        if image in entries:
+            found[image] = entries[image]
+        elif bare in entries and bare not in known:
+            found[image] = entries[bare]
+    return found
+
+
+def _names_in(entries: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Classes of all boxes in the order met."""
+    found: dict[str, None] = {}
+    for entry in entries.values():
+        labels = entry.get("labels")
+        for label in labels if isinstance(labels, list) else []:
+            if isinstance(label, dict) and label.get("box2d") is not None:
+                found[str(label.get("category"))] = None
+    return [clean_name(name) for name in found]
 
 
 def open_split(root: Path, split: str) -> Dataset:
-    """Read ``images/100k/SPLIT`` with ``labels/det_20``, ``labels/drivable/masks`` and
-    ``labels/lane/binary``; a frame without a mask file has unknown drivable area or lanes."""
-    images = list_files(root / "images/100k" / split, (".jpg", ".png"))
-    det_path = root / f"labels/det_20/det_{split}.json"
-    entries = _read_labels(det_path) if det_path.is_file() else {}
-    drivable_dir, lane_dir = (
-        root / f"labels/{k}/{split}" for k in ("drivable/masks", "lane/binary")
+    """Read ``images/100k/SPLIT``, with folders in it or without, with ``labels/det_20`` (or the
+    2018 labels), ``labels/drivable/masks`` and ``labels/lane``; a frame without an entry or a
+    mask file has unknown boxes, drivable area or lanes."""
+    folder = root / "images/100k" / split
+    images = list_images(folder)
+    path, entries, problems, declared = _read_labels(root, split)
+    entry_of = _entries_of(images, entries)
+    used = {id(entry) for entry in entry_of.values()}
+    lost = [n for n, entry in entries.items() if id(entry) not in used]
+    text = "no image {} in {}; its labels are left out"
+    problems += [Problem("image_missing", str(path), text.format(n, folder)) for n in lost]
+
+    def read_boxes(i: int) -> Boxes | None:
+        entry = entry_of.get(images[i])
+        return None if entry is None else parse_boxes(entry, f"{path}: image {images[i]}")
+
+    def frame_attributes(i: int) -> Mapping[str, Any]:
+        found = entry_of.get(images[i], {}).get("attributes")
+        return found if isinstance(found, dict) else {}
+
+    names = tuple(dict.fromkeys((*(declared or BDD100K_NAMES), *_names_in(entries))))
+    common, labelled = common_classes(names)
+    masks, values = _masks(root, split, images)
+    return Dataset(
+        "bdd100k",
+        root,
+        split,
+        tuple(images),
+        tuple(folder / n for n in images),
+        (*(("detection",) if entries else ()), *masks),
+        {**common, **BDD100K},
+        labelled,
+        read_boxes,
+        masks,
+        values,
+        class_names=names,
+        problems=tuple(problems),
+        frame_attributes=frame_attributes,
     )
-
-    def mask(folder: Path, image: Path, table: dict[int, int]) -> U8 | None:
-        path = folder / f"{image.stem}.png"
-        return map_values(read_mask(path), table, path) if path.is_file() else None
-
-    def load(i: int) -> Sample:
-        image = images[i]
-        entry = entries.get(image.name)
-        xyxy, ids = _boxes(entry, det_path) if entry else _boxes({}, det_path)
-        return Sample(
-            read_image(image),
-            xyxy,
-            ids,
-            np.zeros(len(ids), bool),
-            class_flags() if entry else class_flags(()),
-            mask(drivable_dir, image, _DRIVABLE),
-            mask(lane_dir, image, _LANE),
-            image.name,
-        )
-
-    tasks = (
-        *(("detection",) if entries else ()),
-        *(("drivable",) if drivable_dir.is_dir() else ()),
-        *(("lane",) if lane_dir.is_dir() else ()),
-    )
-    return Dataset("bdd100k", split, tuple(p.name for p in images), tuple(images), tasks, load)

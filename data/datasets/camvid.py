@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.datasets.base import Dataset, list_files
+from data.datasets.base import Dataset
+from data.datasets.files import folders, list_files
 from data.datasets.surface_only import surface_dataset
 from data.taxonomy import CAMVID_DRIVABLE
+
+LOOKS = "SPLIT with SPLITannot"
+
+
+def recognises(root: Path) -> bool:
+    return bool(splits(root))
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return tuple(s for s in folders(root) if (root / f"{s}annot").is_dir())
 
 
 def open_split(root: Path, split: str) -> Dataset:
     """Read ``SPLIT/*.jpg|png`` with ``SPLITannot/*.png``."""
-    images = list_files(root / split, (".jpg", ".png"))
-    pairs: list[tuple[Path, Path | None]] = []
-    for image in images:
-        mask = root / f"{split}annot" / f"{image.stem}.png"
-        pairs.append((image, mask if mask.is_file() else None))
+    images = list_files(root / split)
+    pairs = [(p, root / f"{split}annot" / f"{p.stem}.png") for p in images]
     names = tuple(p.name for p in images)
-    return surface_dataset("camvid", split, pairs, names, CAMVID_DRIVABLE)
+    return surface_dataset("camvid", root, split, pairs, names, CAMVID_DRIVABLE)

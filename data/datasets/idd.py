@@ -5,9 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.datasets.base import Dataset
+from data.datasets.files import folders
 from data.datasets.surface_only import surface_dataset
 from data.errors import InputError
 from data.taxonomy import IDD_LITE_DRIVABLE
+
+LOOKS = "leftImg8bit/SPLIT/DRIVE/*_image.* with gtFine/SPLIT"
+
+
+def recognises(root: Path) -> bool:
+    if not (root / "gtFine").is_dir():
+        return False
+    return any((root / "leftImg8bit").glob("*/*/*_image.*"))  # Cityscapes has the same folders
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return folders(root / "leftImg8bit")
 
 
 def open_split(root: Path, split: str) -> Dataset:
@@ -18,10 +31,9 @@ def open_split(root: Path, split: str) -> Dataset:
     images = sorted((root / "leftImg8bit" / split).glob("*/*_image.*"))
     if not images:
         raise InputError(f"{root}: no images leftImg8bit/{split}/DRIVE/*_image.jpg found")
-    pairs: list[tuple[Path, Path | None]] = []
-    for image in images:
-        stem = image.name.rsplit("_image", 1)[0]
-        mask = root / "gtFine" / split / image.parent.name / f"{stem}_label.png"
-        pairs.append((image, mask if mask.is_file() else None))
+    labels = root / "gtFine" / split
+    pairs = [
+        (p, labels / p.parent.name / f"{p.name.rsplit('_image', 1)[0]}_label.png") for p in images
+    ]
     names = tuple(f"{p.parent.name}/{p.name}" for p in images)  # file names repeat over drives
-    return surface_dataset("idd", split, pairs, names, IDD_LITE_DRIVABLE)
+    return surface_dataset("idd", root, split, pairs, names, IDD_LITE_DRIVABLE)

@@ -39,6 +39,8 @@ def _coco_truth(truths: Sequence[BoxTruth]) -> dict[str, Any]:
     for i, t in enumerate(truths):
         images.append({"id": i, "width": t.width_px, "height": t.height_px, "file_name": t.name})
         for box, c, ignore in zip(t.xyxy, t.class_id, t.ignore, strict=True):
+            if not t.labelled_classes[c]:
+                continue
             x1, y1, x2, y2 = (float(v) for v in box)
             annotations.append(
                 {
@@ -54,13 +56,17 @@ def _coco_truth(truths: Sequence[BoxTruth]) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _coco_results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
+def _coco_results(
+    truths: Sequence[BoxTruth], detections: Sequence[Detections]
+) -> list[dict[str, Any]]:
     rows = []
     for i, d in enumerate(detections):
         if not (np.isfinite(d.xyxy).all() and np.isfinite(d.score).all()):
             raise ValueError(f"image {i}: boxes and scores must be finite")
         wh = d.xyxy[:, 2:] - d.xyxy[:, :2]
         for box, size, score, c in zip(d.xyxy, wh, d.score, d.class_id, strict=True):
+            if not truths[i].labelled_classes[c]:
+                continue  # nobody looked for this class in this image
             bbox = [float(box[0]), float(box[1]), float(size[0]), float(size[1])]
             rows.append({"image_id": i, "category_id": int(c), "bbox": bbox, "score": float(score)})
     return rows
@@ -94,7 +100,7 @@ def evaluate_detections(
         raise ValueError(f"{len(truths)} labelled images but {len(detections)} predictions")
     labelled = np.any([t.labelled_classes for t in truths], axis=0)
     coco = _coco_truth(truths)
-    rows = _coco_results(detections)
+    rows = _coco_results(truths, detections)
     scores: dict[str, dict[str, float]] = {}
     for c, name in enumerate(CLASSES):
         if not labelled[c]:

@@ -44,18 +44,21 @@ def score_dataset(
 
     Returns:
         ``{"detection": {class: {AP50, AP, AR100, ground_truths}}, "drivable": {iou, frames},
-        "lane": {iou, frames}, "images": n, "not_predicted": [task, ...]}``; a task that is not
-        labelled is absent, one that is labelled but not predicted is in the list alone.
+        "lane": {iou, frames}, "images": n, "not_predicted": [task, ...], "problems": [text]}``;
+        a task that is not labelled is absent, one that is labelled but not predicted is in the
+        list alone; problems are labels that could not be read and were left unscored.
 
     Raises:
         ValueError: a surface is predicted on some labelled images and not on others.
     """
     truths: list[BoxTruth] = []
     found: list[Detections] = []
+    problems: list[str] = []
     surfaces, left_out = dict.fromkeys(_VIEWS, Overlap()), dict.fromkeys(_VIEWS, 0)
     for i in range(len(dataset)):
         p = predict(sample := dataset.load(i))
         truths.append(BoxTruth.of(sample))
+        problems += sample.problems
         found.append(p.detections)
         for name, view in _VIEWS.items():
             truth, mask = getattr(sample, name), getattr(p, name)
@@ -72,4 +75,5 @@ def score_dataset(
             raise ValueError(f"{name}: {left_out[name]} of the labelled images have no prediction")
         if total.frames:
             result[name] = {"iou": total.iou, "frames": total.frames}
-    return {**result, "not_predicted": [name for name, count in left_out.items() if count]}
+    missing = [name for name, count in left_out.items() if count]
+    return {**result, "not_predicted": missing, "problems": problems}

@@ -6,18 +6,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.augment import AugmentConfig
+from perception.models.architectures import ARCHITECTURES
 
 
 @dataclass(frozen=True)
 class SetConfig:
-    """One labelled set: its folder, its split, its layout (recognised if None), how often it is
-    drawn (``share`` has any positive scale), and which of its labels to teach (all if empty)."""
+    """One labelled set.
+
+    Attributes:
+        path: folder; split: as the set names it; layout: recognised if None; 'images' takes a
+            folder of pictures or a video without labels, for a teacher to label.
+        share: how often it is drawn, on any positive scale.
+        tasks: which of its labels to teach, all if empty.
+        names: class names mapped by hand, each ``name=ours`` or ``name=none``.
+        handed: its drivable area leaves out oncoming lanes, so that a mirrored picture must not
+            teach it.
+    """
 
     path: Path
     split: str = "train"
     share: float = 1.0
     layout: str | None = None
     tasks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    handed: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class OptimizerConfig:
             pretrained backbone.
         warmup_steps: linear warm-up; final_factor: last rate as a share of the peak.
         clip_norm: gradient norm limit; ema: decay of the weights' moving average.
-        frozen_blocks: the stem and so many backbone blocks stay as pretrained.
+        frozen_blocks: the stem and so many backbone blocks stay as pretrained ('base' alone).
     """
 
     steps: int = 2000
@@ -46,28 +58,61 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    """How a teacher's answers count beside the labels; see ``distill.teacher_loss``.
+
+    Attributes:
+        unlabelled: weight of the teacher's terms at pixels without a label of their kind.
+        labelled: the same at pixels that have one.
+        heat, box, mask: weights of the teacher's terms, beside those of the labels' own.
+    """
+
+    unlabelled: float = 1.0
+    labelled: float = 0.5
+    heat: float = 1.0
+    box: float = 1.0
+    mask: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value >= 0:
+                raise ValueError(f"distill.{name}: expected a weight of at least 0, given {value}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run.
 
     Attributes:
+        arch: 'base' or 'nano'.
         data: labelled sets to train on; val: sets for choosing the best checkpoint.
         size: (width, height) of training pictures; val_size: of validation (the exported size).
-        init: safetensors checkpoint to start from, else ImageNet weights of the backbone.
+        init: safetensors checkpoint to start from, else ImageNet weights of base's backbone
+            and random ones of nano.
+        teacher: safetensors checkpoint of a trained network to learn from as well.
         bf16: bfloat16 autocast in forward and backward.
-        val_every: steps between validations; workers: loader processes; threads: of PyTorch.
+        strict: stop at a malformed label or image instead of leaving it out.
+        val_every: steps between validations; save_every: between saves of the state that a
+            killed run goes on from.
+        workers: loader processes; threads: of PyTorch, both for each process of the run.
     """
 
+    arch: str = "base"
     data: tuple[SetConfig, ...] = ()
     val: tuple[SetConfig, ...] = ()
     size: tuple[int, int] = (512, 288)
     val_size: tuple[int, int] = (640, 384)
     init: Path | None = None
+    teacher: Path | None = None
     seed: int = 0
     bf16: bool = True
+    strict: bool = False
     val_every: int = 250
+    save_every: int = 50
     workers: int = 1
     threads: int = 2
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -76,3 +121,8 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected multiples of 32, given {getattr(self, name)}")
         if self.optimizer.steps < 1 or self.optimizer.batch < 1:
             raise ValueError("optimizer.steps and optimizer.batch must be at least 1")
+        if self.val_every < 1 or self.save_every < 1:
+            raise ValueError("val_every and save_every must be at least 1")
+        if self.arch not in ARCHITECTURES:
+            known = ", ".join(ARCHITECTURES)
+            raise ValueError(f"arch: expected one of {known}, given '{self.arch}'")

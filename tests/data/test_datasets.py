@@ -59,13 +59,27 @@ def test_bdd100k_unknown_category_is_named(bdd):
     path = bdd / "labels/det_20/det_train.json"
     path.write_text(path.read_text().replace("rider", "spaceship"))
     with pytest.raises(InputError, match="spaceship"):
-        open_dataset(bdd, "train").load(0)
+        open_dataset(bdd, "train", strict=True).load(0)
+
+
+def test_an_unknown_category_is_an_area_to_ignore_and_said(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    path.write_text(path.read_text().replace("rider", "truk"))
+    s = open_dataset(bdd, "train").load(0)
+    assert s.ignore.tolist() == [False] + [True] * 5
+    assert "did you mean 'truck'" in s.problems[0]
+    mapped = open_dataset(bdd, "train", names=("truk=vehicle",)).load(0)
+    assert mapped.class_id.tolist() == [CLASS_ID["vehicle"]] * 2
+    assert not mapped.problems
 
 
 def test_mask_value_without_meaning_is_named(bdd):
     write(bdd / "labels/drivable/masks/train/a.png", np.full((72, 128), 7, np.uint8))
     with pytest.raises(InputError, match="mask value 7"):
-        open_dataset(bdd, "train").load(0)
+        open_dataset(bdd, "train", strict=True).load(0)
+    s = open_dataset(bdd, "train").load(0)
+    assert (s.drivable == 255).all()
+    assert len(s.problems) == 1
 
 
 def test_labels_that_are_not_to_be_taught_become_unknown(bdd):
@@ -146,3 +160,106 @@ def test_real_sets(realdata, folder, split, count, tasks):
     assert len(set(d.names)) == count
     s = d.load(count // 2)
     assert s.image.ndim == 3
+
+
+def test_bdd100k_official_lane_masks_pack_bits(tmp_path, bdd):
+    (bdd / "labels/lane/binary/train/a.png").unlink()
+    (bdd / "labels/lane/binary/train").rmdir()
+    lane = np.full((72, 128), 255, np.uint8)  # the background of the official files
+    lane[0], lane[1], lane[2], lane[3], lane[4] = 0, 6, 0b110111, 8, 0b111111
+    lane[5] = 77
+    write(bdd / "labels/lane/masks/train/a.png", lane)
+    s = open_dataset(bdd, "train").load(0)
+    assert s.lane[:7, 0].tolist() == [1, 1, 1, 0, 0, 255, 0]
+    assert "mask value 77" in s.problems[0]
+
+
+def test_bdd100k_binary_lanes_win_over_the_official_form(bdd):
+    write(bdd / "labels/lane/masks/train/a.png", np.zeros((72, 128), np.uint8))
+    s = open_dataset(bdd, "train", strict=True).load(0)
+    assert (s.lane[60, 61], s.lane[60, 0], s.lane[60, 90]) == (1, 0, 255)
+
+
+def test_bdd100k_attributes_of_boxes_and_frames_are_kept(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    entries = json.loads(path.read_text())
+    entries[0]["attributes"] = {"timeofday": "night", "weather": "rainy"}
+    entries[0]["labels"][0] |= {"id": "12", "attributes": {"occluded": True}}
+    entries[0]["labels"][1] |= {"attributes": {"crowd": True}}
+    entries[1]["labels"][0]["category"] = "other vehicle"
+    path.write_text(json.dumps(entries))
+    d = open_dataset(bdd, "train", strict=True)
+    assert d.frame_attributes(0) == {"timeofday": "night", "weather": "rainy"}
+    assert d.frame_attributes(1) == {}
+    assert d.read_boxes(0).attributes[0] == {"occluded": True, "id": "12"}
+    assert d.read_boxes(0).ignore.tolist() == [False, True]
+    assert d.read_boxes(1).ignore.tolist() == [True, False]
+
+
+def test_bdd100k_scalabel_form_declares_its_classes(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    table = {"frames": json.loads(path.read_text())}
+    table["config"] = {"categories": [{"name": "car"}, {"name": "rider"}]}
+    path.write_text(json.dumps(table))
+    d = open_dataset(bdd, "train", strict=True)
+    assert d.class_names == ("car", "rider")
+    assert d.labelled == ("vehicle", "person")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda e: e.append(7), "entry 2 has no image name"),
+        (lambda e: e.append({"name": "b.jpg"}), "listed before"),
+        (lambda e: e.append({"name": "gone.jpg"}), "no image gone.jpg"),
+    ],
+)
+def test_bdd100k_entries_that_belong_nowhere_are_counted(bdd, change, says):
+    path = bdd / "labels/det_20/det_train.json"
+    entries = json.loads(path.read_text())
+    change(entries)
+    path.write_text(json.dumps(entries))
+    d = open_dataset(bdd, "train")
+    assert len(d.problems) == 1 and says in str(d.problems[0])
+    with pytest.raises(InputError, match=says):
+        open_dataset(bdd, "train", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[{]", "line 1 column 3"), ('{"a": 1}', "expected a list"), (b"\xff[]", "not UTF-8")],
+)
+def test_bdd100k_label_file_that_is_none_is_named_with_the_place(bdd, text, says):
+    path = bdd / "labels/det_20/det_train.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=says):
+        open_dataset(bdd, "train")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 3}},
+        {"category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 3, "y2": "4"}},
+        {"box2d": {"x1": 1, "y1": 2, "x2": 3, "y2": 4}},
+        "car",
+    ],
+)
+def test_bdd100k_a_bad_label_is_named_and_leaves_the_image_unknown(bdd, label):
+    path = bdd / "labels/det_20/det_train.json"
+    entries = json.loads(path.read_text())
+    entries[0]["labels"].append(label)
+    path.write_text(json.dumps(entries))
+    s = open_dataset(bdd, "train").load(0)
+    assert len(s.xyxy) == 2 and not s.labelled_classes.any()
+    assert "image a.jpg: label 2" in s.problems[0]
+
+
+def test_bdd100k_images_in_folders_find_their_labels_and_masks(bdd):
+    folder = bdd / "images/100k/train"
+    (folder / "trainA").mkdir()
+    (folder / "a.jpg").rename(folder / "trainA/a.jpg")
+    d = open_dataset(bdd, "train", strict=True)
+    assert d.names == ("b.jpg", "trainA/a.jpg")
+    s = d.load(1)
+    assert len(s.xyxy) == 2 and s.lane is not None and s.drivable is not None

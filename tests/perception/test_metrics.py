@@ -92,3 +92,9 @@ def test_a_widened_line_covers_unknown_pixels_but_leaves_the_others_unknown():
     wide = dilate_lane(lane)
     assert wide[10, 23] == 1
     assert wide[10, 35] == 255
+
+
+def test_an_image_where_a_class_was_not_looked_for_costs_it_nothing():
+    unlabelled = truth([], labelled=np.zeros(5, bool))
+    rows = evaluate_detections([truth([A]), unlabelled], [found([A], [0.5]), found([B], [0.9])])
+    assert rows["vehicle"]["AP50"] == pytest.approx(1)

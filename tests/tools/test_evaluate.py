@@ -195,3 +195,32 @@ def test_files_that_are_no_list_of_boxes(tmp_path, content, says):
     path.write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_detections(path, {"a.jpg"})
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_cannot_be_read_is_skipped_and_counted_or_stops(idd, tmp_path, capfd, strict):
+    cut = idd / "leftImg8bit/val/0/12_image.jpg"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    write(idd / "gtFine/val/7/12_label.png", surface(18, 77))
+    for drive in ("0", "7"):
+        write(tmp_path / f"p/drivable/{drive}/12_image.png", surface(18))
+    argv = [
+        "--data",
+        idd,
+        "--split",
+        "val",
+        "--predictions",
+        tmp_path / "p",
+        "--out",
+        tmp_path / "m",
+    ]
+    code = main(["evaluate", *map(str, argv), *(["--strict"] if strict else [])])
+    err = capfd.readouterr().err
+    assert str(cut) in err and "cut short" in err
+    if strict:
+        assert code == 2 and not (tmp_path / "m/metrics.json").exists()
+    else:
+        data = json.loads((tmp_path / "m/metrics.json").read_text())["data"]
+        assert (code, data["images"], data["skipped_images"]) == (0, 1, 1)
+        assert len(data["skipped"]) == 2 and "mask value 77" in data["skipped"][1]
+        assert "2 entries skipped" in err

@@ -1,0 +1,251 @@
+"""COCO boxes (Lin et al. 2014): one JSON file a split.
+
+Read are ``annotations/instances_SPLIT.json`` with images in ``SPLIT``, ``images/SPLIT`` or
+``images``; Roboflow's ``SPLIT/_annotations.coco.json`` beside its images; and a single file in the
+root or in ``annotations``. Boxes are x, y, width, height in the file. An image without annotations
+has no objects; crowds are areas to ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.datasets.base import Boxes, Dataset, Problem
+from data.datasets.files import clean_name, folders, is_inside, numbers, read_json
+from data.errors import InputError
+from data.taxonomy import common_classes
+
+LOOKS = "annotations/instances_SPLIT.json, SPLIT/_annotations.coco.json, or one COCO file"
+
+_ROBOFLOW = "_annotations.coco.json"
+_SPLIT_NAMES = ("train", "val", "valid", "test")
+_NAMELESS = ("all", "default")
+_SNIFF = 1 << 20  # bytes of a file's start and end, enough to know it by its keys
+_OF_BOX = ("image_id", "category_id", "bbox", "attributes")
+_OF_IMAGE = ("id", "file_name", "width", "height", "attributes")
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file is one object with COCO's keys, without parsing it whole."""
+    try:
+        with path.open("rb") as f:
+            text = f.read(_SNIFF)
+            size = path.stat().st_size
+            if size > _SNIFF:
+                f.seek(max(_SNIFF, size - _SNIFF))
+                text += f.read()
+    except OSError:
+        return False
+    keys = sum(k in text for k in (b'"images"', b'"annotations"', b'"categories"'))
+    return text.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" and keys >= (3 if size <= _SNIFF else 2)
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Annotation file of each split; the key 'all' stands for a set that has but one."""
+    found = {p.stem[10:]: p for p in sorted((root / "annotations").glob("instances_?*.json"))}
+    if not found:
+        found = {s: root / s / _ROBOFLOW for s in folders(root) if (root / s / _ROBOFLOW).is_file()}
+    if not found:
+        several = (sorted(f.glob("*.json")) for f in (root / "annotations", root))
+        names = [p for paths in several for p in paths if p.name[0] != "."]
+        found = {p.stem: p for p in names if p.name == _ROBOFLOW or _is_coco(p)}
+        if len(found) == 1 and not set(found) & set(_SPLIT_NAMES):
+            return {"all": next(iter(found.values()))}
+    if len(found) == 1 and set(found) <= set(_NAMELESS):
+        return {"all": next(iter(found.values()))}
+    return found
+
+
+def recognises(root: Path) -> bool:
+    return bool(_files(root))
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return tuple(_files(root))
+
+
+def parse_boxes(
+    annotations: Iterable[tuple[int, Mapping[str, Any]]],
+    categories: Mapping[Any, str],
+    where: str,
+    size_px: tuple[int, int] | None = None,
+) -> Boxes:
+    """Boxes of one image's annotations, each with its place in the file."""
+    xyxy, names, ignore, attributes, problems = [], [], [], [], []
+    for k, a in annotations:
+        try:
+            x, y, w, h = _bbox(a)
+            category = a["category_id"]
+            name = categories.get(category, f"category {category}")
+            more = dict(a.get("attributes") or {})
+        except (KeyError, TypeError, ValueError) as e:
+            why = f"no {e}" if isinstance(e, KeyError) else str(e)
+            text = f"annotation {k}: {why}; needs category_id and bbox [x, y, w, h]; left out"
+            problems.append(Problem("label_malformed", where, text))
+            continue
+        xyxy.append((x, y, far_edge(x, w), far_edge(y, h)))
+        names.append(name)
+        ignore.append(bool(a.get("iscrowd") or a.get("ignore")))
+        attributes.append({k: v for k, v in a.items() if k not in _OF_BOX} | more)
+    return Boxes(
+        np.array(xyxy), tuple(names), np.array(ignore, bool), tuple(attributes), tuple(problems),
+        size_px, where,
+    )  # fmt: skip
+
+
+def far_edge(near: float, extent: float) -> float:
+    """Their sum; where only binary rounding keeps it from a number of nine decimals, that."""
+    total = near + extent
+    short = round(total, 9)
+    return short if abs(short - total) <= 1e-15 * max(abs(near), abs(total), abs(extent)) else total
+
+
+def _bbox(a: Mapping[str, Any]) -> list[float]:
+    """The bbox, or where there is none the one around the polygons."""
+    polygons = a.get("segmentation")
+    if a.get("bbox") in (None, []) and isinstance(polygons, list) and polygons:
+        flat = [v for polygon in polygons for v in polygon]
+        at = np.array(numbers(flat, len(flat))).reshape(-1, 2)
+        low, high = at.min(0), at.max(0)
+        return [*low.tolist(), *(high - low).tolist()]
+    return numbers(a["bbox"], 4)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    table = read_json(path)
+    if not isinstance(table, dict) or not isinstance(table.get("images"), list):
+        raise InputError(f"{path}: expected COCO's object with lists images and annotations")
+    for key in ("annotations", "categories"):
+        if not isinstance(table.get(key, []), list):
+            raise InputError(f"{path}: '{key}' must be a list")
+    return table
+
+
+def _categories(table: Mapping[str, Any], path: Path) -> tuple[dict[Any, str], list[Problem]]:
+    names: dict[Any, str] = {}
+    problems = []
+    for k, c in enumerate(table.get("categories", [])):
+        key = c.get("id") if isinstance(c, dict) else None
+        name = clean_name(c.get("name") or "") if isinstance(c, dict) else ""
+        if not isinstance(key, int | str) or not name or key in names:
+            text = f"category {k} needs an id of its own and a name; left out"
+            problems.append(Problem("label_malformed", str(path), text))
+        else:
+            names[key] = name
+    return names, problems
+
+
+def _images(
+    table: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Mapping[str, Any]], dict[Any, str], list[Problem]]:
+    """Entry of each image by file name, image id -> file name, and entries left out."""
+    entries: dict[str, Mapping[str, Any]] = {}
+    name_of: dict[Any, str] = {}
+    problems = []
+    for k, image in enumerate(table["images"]):
+        name = image.get("file_name") if isinstance(image, dict) else None
+        key = image.get("id") if isinstance(image, dict) else None
+        if not isinstance(name, str) or not isinstance(key, int | str) or not name.strip():
+            text = f"image {k} needs an id and a file_name; left out"
+            problems.append(Problem("label_malformed", str(path), text))
+        elif not is_inside(name):
+            text = f"image {k}: file_name '{name}' leads out of the set; give it relative to it"
+            problems.append(Problem("image_name", str(path), text))
+        elif name_of.setdefault(key, name) != name:
+            text = f"image {k}: id {key} stands for {name_of[key]} too; {name} is left out"
+            problems.append(Problem("image_twice", str(path), text))
+        elif name in entries:
+            text = f"image {k}: {name} was listed before; their annotations are joined"
+            problems.append(Problem("image_twice", str(path), text))
+        else:
+            entries[name] = image
+    return entries, name_of, problems
+
+
+def _annotations(
+    table: Mapping[str, Any], name_of: Mapping[Any, str], path: Path
+) -> tuple[dict[str, list[tuple[int, Mapping[str, Any]]]], list[Problem]]:
+    """Annotations of each image by its name, and those of no image."""
+    found: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    problems = []
+    for k, a in enumerate(table.get("annotations", [])):
+        key = a.get("image_id") if isinstance(a, dict) else None
+        if isinstance(key, int | str) and key in name_of:
+            found.setdefault(name_of[key], []).append((k, a))
+        else:
+            text = f"annotation {k}: image_id {key} is no image of the file; left out"
+            problems.append(Problem("label_malformed", str(path), text))
+    return found, problems
+
+
+def _image_folder(root: Path, split: str, path: Path, names: list[str]) -> Path:
+    """The folder in which the images are: of the usual ones that with most of the first files."""
+    here = path.parent
+    nested = [root / split, root / "images" / split, here / "images" / split, here / split]
+    usual = [*nested, root / "images", here / "images", here, root]
+    if here.name == "annotations":
+        usual += [root / path.stem[10:], root / "images" / path.stem[10:]]
+    first = names[:: max(1, len(names) // 20)]
+    return max(usual, key=lambda f: sum((f / n).is_file() for n in first))
+
+
+def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    width, height = entry.get("width"), entry.get("height")
+    if not isinstance(width, int) or not isinstance(height, int) or width < 1 or height < 1:
+        return None
+    return width, height
+
+
+def open_split(root: Path, split: str) -> Dataset:
+    """Read a split's annotation file and find its images; those that are missing stay listed.
+
+    Raises:
+        InputError: the file is no COCO file; names the place.
+    """
+    files = _files(root)
+    path = files["all"] if "all" in files else files[split]
+    table = _load(path)
+    categories, problems = _categories(table, path)
+    entries, name_of, wrong = _images(table, path)
+    annotations, lost = _annotations(table, name_of, path)
+    names = _slashed(list(entries), folder := _image_folder(root, split, path, list(entries)))
+    keys = list(entries)
+
+    def read_boxes(i: int) -> Boxes | None:
+        mine = annotations.get(keys[i], [])
+        return parse_boxes(mine, categories, f"{path}: image {names[i]}", _size(entries[keys[i]]))
+
+    def frame_attributes(i: int) -> Mapping[str, Any]:
+        more = entries[keys[i]].get("attributes")
+        rest = {k: v for k, v in entries[keys[i]].items() if k not in _OF_IMAGE}
+        return (more if isinstance(more, dict) else {}) | rest
+
+    classes = tuple(dict.fromkeys(categories.values()))
+    class_map, labelled = common_classes(classes)
+    return Dataset(
+        "coco",
+        root,
+        split,
+        tuple(names),
+        tuple(folder / n for n in names),
+        ("detection",) if "annotations" in table else (),
+        class_map,
+        labelled,
+        read_boxes,
+        class_names=classes,
+        problems=(*problems, *wrong, *lost),
+        frame_attributes=frame_attributes,
+    )
+
+
+def _slashed(names: list[str], folder: Path) -> list[str]:
+    """Names as they lie in the folder: those written on Windows have '\\' for '/'."""
+    turned = [n.replace("\\", "/") for n in names]
+    return [
+        t if t != n and not (folder / n).is_file() and is_inside(t) else n
+        for n, t in zip(names, turned)
+    ]

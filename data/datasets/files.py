@@ -1,0 +1,253 @@
+"""Files of labelled sets: pictures, masks, JSON and text, and what is wrong with one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data.errors import InputError
+from data.logs.image_size import image_size_px
+from data.types import U8
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]+")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file of a set, in words for its owner.
+
+    Attributes:
+        kind: 'label_malformed', 'class_unknown', 'box_empty', 'box_outside', 'size_differs',
+            'mask_value', 'mask_size', 'mask_unreadable', 'image_missing', 'image_unreadable',
+            'image_twice', 'image_name', 'names_missing'.
+        where: file and place in it; text: what is wrong and how to mend it.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return _UNPRINTABLE.sub(" ", f"{self.where}: {self.text}")  # one line, whatever names hold
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        InputError: it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise InputError(f"{path}: cannot be read ({e.strerror})") from e
+    except UnicodeDecodeError as e:
+        raise InputError(f"{path}: byte {e.start} is not UTF-8; save the file as UTF-8") from e
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        InputError: it cannot be read or is no JSON; names line and column.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as e:
+        where = f"{path}: line {e.lineno} column {e.colno}"
+        raise InputError(f"{where}: not valid JSON ({e.msg}); mend or export it again") from e
+    except (RecursionError, ValueError) as e:
+        raise InputError(f"{path}: not usable JSON ({e}); export it again") from e
+
+
+def clean_name(name: object) -> str:
+    """A class name on one line: control characters and runs of spaces become one space."""
+    return " ".join(_UNPRINTABLE.sub(" ", str(name)).split())
+
+
+def numbers(values: Iterable[Any], count: int) -> list[float]:
+    """``count`` finite numbers of JSON; ValueError says what was given in their place."""
+    row = list(values) if isinstance(values, list | tuple) else None
+    if row is None or len(row) != count:
+        raise ValueError(f"expected {count} numbers, given {values!r:.80}")
+    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in row):
+        raise ValueError(f"expected {count} numbers, given {values!r:.80}")
+    try:
+        found = [float(v) for v in row]
+    except OverflowError:
+        raise ValueError("a number is too large") from None
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"expected finite numbers, given {values!r:.80}")
+    return found
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative POSIX path stays below the folder it is taken in."""
+    path = PurePosixPath(name)
+    return bool(name.strip()) and not path.is_absolute() and ".." not in path.parts
+
+
+def folders(path: Path) -> tuple[str, ...]:
+    """Names of the folders in ``path`` in order; empty where it is none."""
+    if not path.is_dir():
+        return ()
+    return tuple(sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != "."))
+
+
+def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
+    """Files of a folder by name, hidden ones left out; InputError when there are none."""
+    found = (p for p in folder.glob("*") if p.suffix.lower() in suffixes and p.name[0] != ".")
+    files = sorted(found)
+    if not files:
+        raise InputError(f"{folder}: no files ending in {', '.join(suffixes)} found")
+    return files
+
+
+def list_images(folder: Path) -> list[str]:
+    """Pictures in a folder and those below it, as relative POSIX paths in order.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = []
+    for at, below, files in os.walk(folder):
+        below[:] = [b for b in below if b[0] != "." and b != "__MACOSX"]
+        base = Path(at).relative_to(folder)
+        names += [
+            (base / f).as_posix()
+            for f in files
+            if f[0] != "." and Path(f).suffix.lower() in IMAGE_SUFFIXES
+        ]
+    if not names:
+        raise InputError(f"{folder}: no pictures found ({', '.join(IMAGE_SUFFIXES)})")
+    return sorted(names)
+
+
+def has_images(folder: Path) -> bool:
+    """Whether a picture lies directly in a folder."""
+    if not folder.is_dir():
+        return False
+    return any(p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." for p in folder.iterdir())
+
+
+def split_folders(images: Path) -> tuple[str, ...]:
+    """Folders in ``images`` that are splits; with pictures beside them only if a name says so."""
+    found = folders(images)
+    named = any(f.lower().startswith(("train", "val", "test")) for f in found)
+    return found if named or not has_images(images) else ()
+
+
+def find_image(folder: Path, stem: str) -> Path | None:
+    """The picture ``folder/STEM.jpg``, or with another ending; None where there is none."""
+    for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)):
+        path = folder / f"{stem}{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a list of names, empty ones left out.
+
+    Lines end at line feeds alone: file names may hold what else Python takes for a line's end.
+    """
+    lines = (line.removesuffix("\r") for line in read_text(path).split("\n"))
+    return [line for line in lines if line.strip()]
+
+
+def read_classes(root: Path) -> tuple[str, ...]:
+    """Class names of ``classes.txt``, one a line; empty where there is no such file."""
+    path = root / "classes.txt"
+    return tuple(clean_name(line) for line in read_lines(path)) if path.is_file() else ()
+
+
+def bare_name(name: str) -> str:
+    """A picture's name without its ending."""
+    suffix = Path(name).suffix
+    return name[: -len(suffix)] if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def label_path(folder: Path, name: str, suffix: str = ".txt") -> Path:
+    """The label file of a picture, named as it but for the ending."""
+    return folder / f"{bare_name(name)}{suffix}"
+
+
+def choose_split(root: Path, split: str, known: tuple[str, ...]) -> str:
+    """``split`` if the set has it; InputError names the nearest and all there are."""
+    if split in known:
+        return split
+    near = difflib.get_close_matches(split, known, 1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    have = ", ".join(known) or "none"
+    raise InputError(f"{root}: no split '{split}'; {hint}there is: {have}")
+
+
+def image_problem(path: Path) -> Problem | None:
+    """What is wrong with an image file as far as its first and last bytes tell."""
+    if not path.is_file():
+        return Problem("image_missing", str(path), "image missing; its labels are left out")
+    with path.open("rb") as f:
+        head = f.read(65536)
+        f.seek(max(0, path.stat().st_size - 4096))
+        end = f.read()
+    if not head:
+        return Problem("image_unreadable", str(path), "image file is empty")
+    cut = (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in end) or (
+        head[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in end
+    )
+    if cut:
+        return Problem("image_unreadable", str(path), "image is cut short; copy it again")
+    if header_size(path) is None and cv2.imread(str(path)) is None:
+        return Problem("image_unreadable", str(path), "cannot be read as an image")
+    return None
+
+
+def header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the header; None where it is not understood or may be turned."""
+    try:
+        with path.open("rb") as f:
+            data = f.read(262144)
+    except OSError:
+        return None
+    # a picture with EXIF may be turned when decoded, so its header alone does not tell
+    return None if b"Exif\0" in data[:64] else image_size_px(data)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture; InputError where it cannot be read."""
+    size = header_size(path)
+    if size is None:
+        if not path.is_file():
+            raise InputError(f"{path}: image missing")
+        height, width = read_image(path).shape[:2]
+        return width, height
+    return size
+
+
+def read_image(path: Path) -> U8:
+    """Read (h, w, 3) uint8 BGR; InputError names a file that is missing or no image."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path}: cannot be read as an image (missing, truncated or not one)")
+    return np.asarray(image, np.uint8)
+
+
+def read_mask(path: Path) -> U8:
+    """Read (h, w) uint8 label values, unchanged."""
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise InputError(f"{path}: cannot be read as a label mask (missing or truncated)")
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise InputError(f"{path}: a label mask has one 8-bit channel, given {mask.shape}")
+    return np.asarray(mask, np.uint8)

@@ -1,0 +1,345 @@
+"""Boxes go from format to format and back, and come home as they were."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from data.convert import convert
+from data.datasets import Boxes, Dataset, open_dataset
+from data.datasets.files import clean_name
+from data.errors import InputError
+from data.label_writers import WRITERS, Item
+
+SIZE = (64, 48)
+PICTURE = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+PAIRS = list(itertools.product(WRITERS, WRITERS))
+EXACT_PX = {"yolo": 1e-6, "coco": 1e-13}  # x + width may round in the last bit; 0 for others
+VOID = ("Misc", "DontCare", "other person", "other vehicle", "trailer")  # ignored by name
+
+_letters = st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="/\ufeff")
+_parts = st.text(_letters, min_size=1, max_size=6).filter(lambda t: t.strip() and t[0] != ".")
+file_names = st.builds(
+    lambda parts, suffix: "/".join(parts) + suffix,
+    st.lists(_parts | st.sampled_from(["a b", "ü", "ndx.jpg", "日本 1", "x\\y", "-1"]), min_size=1,
+             max_size=2),
+    st.sampled_from([".png", ".JPG"]),
+)  # fmt: skip
+class_names = (
+    st.sampled_from(["car", "traffic light", "Ampel (rot)", "no", "007", "行人", "a,b: c", "<&>"])
+    | st.text(min_size=1, max_size=8).map(clean_name)
+).filter(lambda n: n and n not in VOID)
+shares = st.floats(0, 1) | st.sampled_from([0.0, 1.0, 1 / 3, 0.1])
+
+
+@st.composite
+def boxes(draw, classes):
+    rows, names, ignore, attributes = [], [], [], []
+    for _ in range(draw(st.integers(0, 4))):
+        x1, x2 = sorted((draw(shares), draw(shares)))
+        y1, y2 = sorted((draw(shares), draw(shares)))
+        if x2 - x1 > 1e-3 and y2 - y1 > 1e-3:
+            rows.append([x1 * SIZE[0], y1 * SIZE[1], x2 * SIZE[0], y2 * SIZE[1]])
+            names.append(draw(st.sampled_from(classes)))
+            ignore.append(draw(st.booleans()))
+            flags = {"occluded": draw(st.booleans()), "truncated": draw(st.booleans())}
+            attributes.append(flags if draw(st.booleans()) else {})
+    return Boxes(np.array(rows), tuple(names), np.array(ignore, bool), tuple(attributes))
+
+
+@st.composite
+def sets(draw):
+    """Class names, and by split the boxes by image name; label files are never shared."""
+    classes = draw(
+        st.lists(class_names, min_size=1, max_size=4, unique_by=lambda n: n.replace(" ", "_"))
+    )
+    names = draw(
+        st.lists(file_names, min_size=1, max_size=4, unique_by=lambda n: n.rpartition(".")[0])
+    )
+    names = [n for n in names if not any(m.startswith(f"{n}/") for m in names)]
+    cut = draw(st.integers(0, len(names)))
+    split = {"train": names[:cut], "val part": names[cut:]}
+    return tuple(classes), {
+        s: {n: draw(boxes(classes)) for n in mine} for s, mine in split.items() if mine
+    }
+
+
+def as_datasets(folder, classes, splits):
+    found = []
+    for split, images in splits.items():
+        for name in images:
+            path = folder / "pictures" / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PICTURE)
+        table = list(images.values())
+        made = Dataset(
+            "made",
+            folder,
+            split,
+            tuple(images),
+            tuple(folder / "pictures" / split / n for n in images),
+            ("detection",),
+            read_boxes=table.__getitem__,
+            class_names=classes,
+            strict=True,
+        )
+        found.append(made)
+    return found
+
+
+def read(folder, layout, splits):
+    return [open_dataset(folder, split, layout, strict=True) for split in splits]
+
+
+def compare(got, expected, through):
+    """Images, boxes, classes and flags agree, as far as the formats gone through hold them."""
+    for d, e in zip(got, expected, strict=True):
+        assert sorted(d.names) == sorted(e.names)
+        assert tuple(c for c in d.class_names if c in e.class_names) == e.class_names
+        for i, name in enumerate(e.names):
+            a, b = e.read_boxes(i), d.read_boxes(d.names.index(name))
+            keep = ~a.ignore if "yolo" in through else np.ones(len(a), bool)
+            off_px = max(EXACT_PX.get(t, 0) for t in through)
+            np.testing.assert_allclose(b.xyxy, a.xyxy[keep], rtol=0, atol=off_px)
+            np.testing.assert_array_equal(b.ignore, a.ignore[keep] & ("yolo" not in through))
+            for k, j in enumerate(np.flatnonzero(keep)):
+                if "kitti" not in through or not a.ignore[j]:
+                    assert b.names[k] == a.names[j]
+                if "yolo" not in through:
+                    kept = {f: a.attributes[j][f] for f in ("occluded", "truncated")
+                            if f in a.attributes[j]}  # fmt: skip
+                    assert kept.items() <= b.attributes[k].items()
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+@settings(max_examples=12, deadline=None, report_multiple_bugs=False)
+@given(made=sets())
+@example(
+    made=(("b a", "b"), {"train": {"a b.png": Boxes(np.array([[0, 0, 64, 48]]), ("b",), [0])}})
+)
+def test_there_and_back(one, other, made):
+    classes, splits = made
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        source = as_datasets(folder, classes, splits)
+        convert(source, folder / "one", one)
+        first = read(folder / "one", one, splits)
+        compare(first, source, {one})
+        convert(first, folder / "two", other)
+        second = read(folder / "two", other, splits)
+        compare(second, first, {other})
+        convert(second, folder / "home", one)
+        compare(read(folder / "home", one, splits), first, {one, other})
+
+
+@pytest.mark.parametrize("to", WRITERS)
+def test_pictures_come_along(tmp_path, to):
+    source = as_datasets(tmp_path, ("car",), {"train": {"my dir/a b.png": box()}})
+    for mode in ("link", "copy", "none"):
+        out = tmp_path / mode
+        convert(source, out, to, images=mode)
+        found = [p for p in out.rglob("*") if p.suffix == ".png"]
+        if mode == "none":
+            assert not found
+            continue
+        assert found[0].read_bytes() == PICTURE
+        assert found[0].samefile(source[0].images[0]) == (mode == "link")
+
+
+def box(xyxy=(1, 2, 30, 40), name="car", ignore=False, **attributes):
+    return Boxes(np.array([xyxy]), (name,), np.array([ignore]), (attributes,))
+
+
+def one_image(tmp_path, boxes, classes=("car",), name="a.png"):
+    return as_datasets(tmp_path, classes, {"train": {name: boxes}})
+
+
+def test_what_a_format_cannot_hold_is_counted(tmp_path):
+    def lost(to, boxes):
+        folder = tmp_path / f"{to}{len(list(tmp_path.iterdir()))}"
+        return convert(one_image(folder, boxes), folder / "out", to).lost
+
+    assert lost("yolo", box(ignore=True)) == {"areas to ignore": 1}
+    assert lost("yolo", box((-5, 2, 30, 40))) == {"parts of boxes outside the image": 1}
+    assert lost("yolo", box(occluded=True)) == {"attribute of boxes: occluded": 1}
+    assert lost("kitti", box(ignore=True)) == {"the class of areas to ignore": 1}
+    assert lost("kitti", box(pose="Left", occluded=2)) == {"attribute of boxes: pose": 1}
+    assert lost("kitti", box(name="Misc")) == {
+        "that 'Misc' counts: it is an area to ignore there": 1
+    }
+    assert lost("bdd100k", box(name="trailer")) == {
+        "that 'trailer' counts: it is an area to ignore there": 1
+    }
+    assert lost("voc", box(truncated=0.3)) == {"degrees of 'truncated' (yes or no is kept)": 1}
+    assert lost("voc", box(track_id=7)) == {"attribute of boxes: track_id": 1}
+    for to in ("coco", "bdd100k"):
+        assert lost(to, box(truncated=0.3, track_id=7, pose="Left")) == {}
+
+
+def test_kitti_places_in_space_survive_coco_and_bdd100k(tmp_path):
+    said = {"truncated": 0.25, "occluded": 2, "alpha": -1.57, "height_m": 1.5, "width_m": 1.6,
+            "length_m": 3.7, "x_m": -2.5, "y_m": 1.7, "z_m": 20.125, "rotation_y": 1.5}  # fmt: skip
+    d = one_image(tmp_path, box(name="Car", **said), ("Car",))
+    for n, to in enumerate(("kitti", "coco", "bdd100k", "kitti")):
+        convert(d, tmp_path / str(n), to)
+        d = read(tmp_path / str(n), to, ["train"])
+        assert d[0].read_boxes(0).attributes[0].items() >= said.items()
+
+
+def test_coco_numbers_and_polygons_survive_bdd100k(tmp_path):
+    polygon = [[1, 2, 30, 2, 30, 40]]
+    table = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48, "license": 4}],
+        "annotations": [{"id": 77, "image_id": 1, "category_id": 5, "bbox": [0.1, 0.2, 0.3, 0.7],
+                         "area": 12.5, "iscrowd": 0, "segmentation": polygon}],
+        "categories": [{"id": 5, "name": "car"}],
+    }  # fmt: skip
+    (tmp_path / "set/images").mkdir(parents=True)
+    (tmp_path / "set/images/a.png").write_bytes(PICTURE)
+    (tmp_path / "set/annotations.json").write_text(json.dumps(table))
+    convert(read(tmp_path / "set", "coco", ["train"]), tmp_path / "bdd", "bdd100k")
+    convert(read(tmp_path / "bdd", "bdd100k", ["train"]), tmp_path / "home", "coco")
+    home = json.loads((tmp_path / "home/annotations/instances_train.json").read_text())
+    assert home["annotations"][0] == table["annotations"][0] | {"category_id": 1}
+    assert home["images"] == table["images"]
+
+
+def test_our_classes_leave_out_what_is_none_of_them(tmp_path):
+    d = one_image(
+        tmp_path,
+        Boxes(np.array([[1, 2, 30, 40]] * 3), ("Car", "dog", "stop sign"), np.zeros(3, bool)),
+    )[0]
+    mapped = {"Car": "vehicle", "dog": None, "stop sign": "traffic_sign"}
+    d = replace(d, class_map=mapped, labelled=("vehicle", "person"), class_names=tuple(mapped))
+    result = convert([d], tmp_path / "out", "coco", classes="ours")
+    assert result.classes == ("vehicle", "person")
+    back = open_dataset(tmp_path / "out", "train")
+    assert back.read_boxes(0).names == ("vehicle",)
+    assert back.labelled == ("vehicle", "person")
+    assert len(result.lost) == 2
+
+
+def test_an_image_whose_labels_cannot_be_read_whole_stays_behind(tmp_path):
+    convert(as_datasets(tmp_path, ("car",), {"train": {"a.png": box(), "b.png": box()}}),
+            tmp_path / "kitti", "kitti")  # fmt: skip
+    with (tmp_path / "kitti/training/label_2/a.txt").open("a") as f:
+        f.write("car 1 2 3\n")
+    d = open_dataset(tmp_path / "kitti", "train")
+    result = convert([d], tmp_path / "out", "coco")
+    assert result.images == {"train": 1}
+    assert [p.kind for p in result.left_out] == ["label_malformed", "image_left_out"]
+    with pytest.raises(InputError, match=r"a\.txt:2"):
+        convert(read(tmp_path / "kitti", "kitti", ["train"]), tmp_path / "strict", "coco")
+
+
+def test_an_image_without_labels_is_not_turned_into_one_without_objects(tmp_path):
+    for to, kept in (("coco", 1), ("yolo", 1), ("voc", 2), ("kitti", 2), ("bdd100k", 2)):
+        folder = tmp_path / to
+        source = as_datasets(folder, ("car",), {"train": {"a.png": box(), "b.png": None}})
+        result = convert(source, folder / "out", to)
+        assert result.images == {"train": kept}
+        back = open_dataset(folder / "out", "train")
+        assert len(back) == kept
+        assert [back.read_boxes(i) is None for i in range(kept)] == [False, True][:kept]
+
+
+@pytest.mark.parametrize(
+    ("to", "splits", "says"),
+    [
+        ("yolo", {"train": ("a.png", "a.JPG")}, "would share one label file"),
+        ("voc", {"train": ("a.png",), "val": ("a.png",)}, "one split at a time"),
+        ("kitti", {"train": ("a.png",), "val": ("a.JPG",)}, "one split at a time"),
+    ],
+)
+def test_images_that_would_share_a_label_file_are_refused(tmp_path, to, splits, says):
+    made = {s: {n: box() for n in names} for s, names in splits.items()}
+    with pytest.raises(InputError, match=says):
+        convert(as_datasets(tmp_path, ("car",), made), tmp_path / "out", to)
+    assert convert(as_datasets(tmp_path, ("car",), made), tmp_path / "coco", "coco").boxes == 2
+
+
+def test_class_names_that_kitti_would_mix_up_are_refused(tmp_path):
+    d = one_image(tmp_path, box(), ("car", "a b", "a_b"))
+    with pytest.raises(InputError, match="'a b' and 'a_b' are one in KITTI"):
+        convert(d, tmp_path / "out", "kitti")
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png", "b/../../a.png", ".a.png", "a\nb.png"])
+def test_names_never_lead_out_of_the_folder(tmp_path, name):
+    d = Dataset("made", tmp_path, "train", (name,), (tmp_path / "x.png",), ("detection",),
+                read_boxes=lambda i: box(), class_names=("car",))  # fmt: skip
+    (tmp_path / "x.png").write_bytes(PICTURE)
+    for to in WRITERS:
+        with pytest.raises(InputError, match=r"no image can be converted; first: .*left out"):
+            convert([d], tmp_path / "out", to)
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("split", ["../x", "a/b", "", ".hidden", "names"])
+def test_splits_must_be_plain_names(tmp_path, split):
+    d = Dataset("made", tmp_path, split, (), (), ("detection",), read_boxes=lambda i: None)
+    with pytest.raises(InputError, match="expected a plain name"):
+        convert([d], tmp_path / "out", "coco")
+
+
+def test_labels_made_for_another_size_stay_behind(tmp_path):
+    b = box()
+    wrong = Boxes(b.xyxy, b.names, b.ignore, size_px=(640, 480))
+    d = as_datasets(tmp_path, ("car",), {"train": {"a.png": wrong, "b.png": b}})
+    with pytest.raises(InputError, match="labels are for 640x480"):
+        convert(d, tmp_path / "out", "yolo")
+
+
+def test_yolo_needs_the_size_of_images(tmp_path):
+    item = Item("a.png", tmp_path / "a.png", None, box(), {})
+    with pytest.raises(InputError, match="needs the image's size"):
+        WRITERS["yolo"](tmp_path, {"train": [item]}, ["car"])
+
+
+@pytest.mark.parametrize("to", WRITERS)
+def test_real_boxes_come_out_the_same(realdata, tmp_path, to):
+    source = open_dataset(realdata / "bdd100k_subset", "val", strict=True)
+    result = convert([source], tmp_path, to)
+    assert (result.images, result.boxes) == ({"val": 51}, 979)
+    back = open_dataset(tmp_path, "val", strict=True)
+    assert (back.layout, back.class_names, back.labelled) == (
+        to, source.class_names, source.labelled,
+    )  # fmt: skip
+    for i, name in enumerate(source.names):
+        a, b = source.read_boxes(i), back.read_boxes(back.names.index(name))
+        np.testing.assert_allclose(b.xyxy, a.xyxy, rtol=0, atol=1e-6 if to == "yolo" else 0)
+        assert b.names == a.names
+
+
+@pytest.mark.parametrize("to", ["coco", "bdd100k"])
+def test_real_kitti_labels_come_home_the_same(realdata, tmp_path, to):
+    source = open_dataset(realdata / "kitti_object", "test", strict=True)
+    convert([source], tmp_path / "there", to)
+    convert([open_dataset(tmp_path / "there", "test", strict=True)], tmp_path / "home", "kitti")
+    back = open_dataset(tmp_path / "home", "test", strict=True)
+    for i, name in enumerate(source.names):
+        a, b = source.read_boxes(i), back.read_boxes(back.names.index(name))
+        np.testing.assert_array_equal(b.xyxy, a.xyxy)
+        assert b.names == a.names
+        assert b.attributes == a.attributes
+
+
+def test_coco_numbers_its_annotations_from_1_and_keeps_the_ids_of_others(tmp_path):
+    rows = np.array([[1, 2, 30, 40]] * 3)
+    ids = ({"id": "0"}, {"id": "7"}, {"id": "7"})
+    d = one_image(tmp_path, Boxes(rows, ("car",) * 3, np.zeros(3, bool), ids))
+    convert(d, tmp_path / "out", "coco")
+    table = json.loads((tmp_path / "out/annotations/instances_train.json").read_text())
+    assert [a["id"] for a in table["annotations"]] == [8, 7, 9]
+    convert(read(tmp_path / "out", "coco", ["train"]), tmp_path / "home", "bdd100k")
+    back = open_dataset(tmp_path / "home", "train").read_boxes(0)
+    assert [a["id"] for a in back.attributes] == ["0", "7", "7"]

@@ -1,0 +1,234 @@
+"""The options of every command. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A wrong option: one line and exit code 2."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _path(text: str) -> Path:
+    """A path; empty text (an unset variable of a script) would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, given nothing")
+    return Path(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(v) for v in text.lower().split("x"))
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, given '{text}'") from e
+    return width, height
+
+
+def _add_log_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--start", type=float, default=0.0, metavar="S", help="first second (0)")
+    p.add_argument("--stop", type=float, metavar="S", help="last second (the end)")
+    p.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth frame (1)")
+    p.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    p.add_argument("--fps", type=float, help="frame rate of a folder of images (10)")
+    p.add_argument(
+        "--model", default="base", help="released model's name or an ONNX file (%(default)s)"
+    )
+    p.add_argument("--threads", type=int, help="threads of the network (all processors)")
+
+
+def _add_set_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--format", dest="layout", help="layout of the set (recognised)")
+    p.add_argument(
+        "--class", dest="names", action="append", default=[], metavar="NAME=OURS",
+        help="map a class name of the set by hand, to 'none' to leave it out; repeatable",
+    )  # fmt: skip
+    p.add_argument("--strict", action="store_true", help="stop at the first malformed entry")
+
+
+def _add_replay(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "replay",
+        help="run the full stack over a recorded drive",
+        description="Run perception, tracking and planning over a video or a folder of images "
+        "and write overlay.mp4, record.jsonl, timings.jsonl and summary.json. Without SOURCE a "
+        "built-in synthetic drive is replayed.",
+    )
+    p.add_argument("source", nargs="?", type=_path, help="video file or folder of images")
+    p.add_argument("--out", type=_path, default=Path("runs/replay"), help="folder (%(default)s)")
+    _add_log_options(p)
+    p.add_argument("--camera", type=_path, metavar="FILE.toml", help="calibration of the camera")
+    p.add_argument("--seed", type=int, default=0, help="of the built-in drive (0)")
+    p.add_argument("--no-overlay", action="store_true", help="do not write overlay.mp4")
+
+
+def _add_predict(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "predict",
+        help="write objects and masks for pictures or a video",
+        description="Write detections.json (COCO boxes with our class names) and masks "
+        "drivable/NAME.png and lane/NAME.png at the pictures' own size.",
+    )
+    p.add_argument("source", type=_path, help="image, folder of images, or video file")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
+    _add_log_options(p)
+    p.add_argument("--min-score", type=float, default=0.01, help="lowest score (%(default)s)")
+
+
+def _add_evaluate(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "evaluate",
+        help="score a model or written predictions on labelled data",
+        description="Score every task that the data labels; writes metrics.json.",
+    )
+    p.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
+    p.add_argument("--split", default="test", help="(%(default)s)")
+    _add_set_options(p)
+    p.add_argument("--model", default="base", help="model to score (%(default)s)")
+    p.add_argument("--predictions", type=_path, help="folder written by predict, in its place")
+    p.add_argument("--out", type=_path, required=True, help="folder for metrics.json")
+    p.add_argument("--threads", type=int, help="threads of the network (all processors)")
+
+
+def _add_train(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "train",
+        help="train the network on labelled data",
+        description="Train as CONFIG.toml says; key=value overrides it, e.g. "
+        "optimizer.steps=500. An unfinished run in --out is resumed.",
+    )
+    p.add_argument("config", type=_path, help="TOML file")
+    p.add_argument("overrides", nargs="*", metavar="key=value")
+    p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
+
+
+def _add_export(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "export",
+        help="turn a checkpoint into an ONNX file that answers alike",
+        description="Write NAME.onnx and export.json; the file is kept only if it gives the "
+        "training code's answers on --check pictures.",
+    )
+    p.add_argument("checkpoint", type=_path, help=".safetensors file of a training run")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
+    p.add_argument("--name", help="of the file (the checkpoint's)")
+    p.add_argument("--size", type=_size, default=(640, 384), help="input size (640x384)")
+    p.add_argument("--check", type=_path, help="folder of pictures (rendered frames)")
+    p.add_argument("--force", action="store_true", help="keep a file that fails the check")
+
+
+def _add_render(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "render",
+        help="render synthetic frames with exact labels",
+        description="Write rendered road scenes with boxes, drivable area and lane lines in "
+        "BDD100K's layout, to train on.",
+    )
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
+    p.add_argument("--count", type=int, default=100, help="frames (%(default)s)")
+    p.add_argument("--size", type=_size, default=(960, 540), help="of the frames (960x540)")
+    p.add_argument("--seed", type=int, default=0, help="of the first frame (%(default)s)")
+
+
+def _add_doctor(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "doctor",
+        help="check a labelled set before training on it",
+        description="Look at every image and label of a set; print figures, findings with advice "
+        "and a verdict, and write doctor.json and contact sheets. Exit code 1 when something would "
+        "spoil training.",
+    )
+    p.add_argument("path", type=_path, help="folder of a labelled set")
+    p.add_argument(
+        "--split", nargs="+", action="extend", metavar="S", help="splits to look at (all)"
+    )
+    _add_set_options(p)
+    p.add_argument("--out", type=_path, default=Path("runs/doctor"), help="folder (%(default)s)")
+    p.add_argument("--sheet", type=int, default=24, metavar="N", help="frames a sheet (24; 0 none)")
+    p.add_argument("--augment", action="store_true", help="also draw augmented frames")
+    p.add_argument(
+        "--fast", action="store_true", help="headers and boxes alone: decode and compare no image"
+    )
+
+
+def _add_convert(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "convert",
+        help="bring boxes from one label format to another",
+        description="Write the boxes of a labelled set as COCO, YOLO, Pascal VOC, KITTI object or "
+        "BDD100K, all splits or some, and say what the format cannot hold.",
+    )
+    p.add_argument("source", type=_path, help="folder of a labelled set")
+    p.add_argument(
+        "--to", required=True, choices=("coco", "yolo", "voc", "kitti", "bdd100k"), help="format"
+    )
+    p.add_argument("--out", type=_path, required=True, help="new folder to write to")
+    p.add_argument("--split", action="append", default=[], help="only this one; repeatable (all)")
+    _add_set_options(p)
+    p.add_argument(
+        "--images", choices=("link", "copy", "none"), default="link",
+        help="hard links where they can be, copies, or labels alone (%(default)s)",
+    )  # fmt: skip
+    p.add_argument(
+        "--classes", choices=("own", "ours"), default="own",
+        help="class names of the set, or what maps to one of ours (%(default)s)",
+    )  # fmt: skip
+
+
+def _add_calibrate(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "calibrate",
+        help="make a camera file from photographs of a chessboard",
+        description="Write the camera file, and beside it calibration.json (errors, photographs "
+        "used) and calibration.png. Exit code 1 when the RMS error is 1 px or more.",
+    )
+    p.add_argument("photos", nargs="+", type=_path, help="pictures, or folders of them")
+    p.add_argument(
+        "--board", type=_size, required=True, metavar="COLSxROWS",
+        help="inner corners: 9x6 for a board of 10x7 squares",
+    )  # fmt: skip
+    p.add_argument("--square", type=float, default=0.025, metavar="M", help="side (%(default)s)")
+    p.add_argument("--size", type=_size, help="of the photographs to use (that of most)")
+    for name, metavar, text in (
+        ("height", "M", "of the camera above the road (1.4, assumed)"),
+        ("pitch", "RAD", "downward tilt (0)"),
+        ("yaw", "RAD", "turn to the left (0)"),
+        ("roll", "RAD", "right side down (0)"),
+        ("forward", "M", "ahead of the rear axle (1.7)"),
+        ("left", "M", "left of the middle (0)"),
+    ):
+        p.add_argument(f"--{name}", type=float, metavar=metavar, help=text)
+    p.add_argument("--out", type=_path, default=Path("camera.toml"), help="(%(default)s)")
+
+
+def _add_distance(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "distance",
+        help="check distances on the ground against KITTI's labels",
+        description="Compare the depth of each labelled box's foot, cast to the ground, with its "
+        "labelled place; writes distance.json.",
+    )
+    p.add_argument("--data", type=_path, required=True, help="KITTI object or tracking folder")
+    p.add_argument("--camera", type=_path, metavar="FILE.toml", help="in place of the set's own")
+    p.add_argument("--out", type=_path, required=True, help="folder for distance.json")
+
+
+def build_parser(version: str) -> argparse.ArgumentParser:
+    """The parser of ``roadstack COMMAND``."""
+    parser = _Parser(prog="roadstack", description="Camera-only perception and planning.")
+    parser.add_argument("--version", action="version", version=f"roadstack {version}")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (
+        _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_render,
+        _add_doctor, _add_convert, _add_calibrate, _add_distance,
+    ):  # fmt: skip
+        add(sub)
+    for p in sub.choices.values():
+        p.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="")
+    return parser
