@@ -26,6 +26,7 @@ def package_version() -> str:
 
 # command -> (module, function taking the parsed options); imported when it is called
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "bench loader": ("tools.bench_loader", "run_bench_loader"),
     "replay": ("tools.replay", "run_replay"),
     "predict": ("tools.predict", "run_predict"),
     "evaluate": ("tools.evaluate", "run_evaluate"),
@@ -40,8 +41,21 @@ _COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def _dispatch(a: argparse.Namespace) -> int:
-    module, function = _COMMANDS[a.command]
+    part = f" {a.what}" if a.command == "bench" else ""
+    module, function = _COMMANDS[a.command + part]
     return int(getattr(importlib.import_module(module), function)(a))
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Options; ``key=value`` of a training may stand anywhere, which argparse alone refuses."""
+    parser = build_parser(package_version())
+    args, rest = parser.parse_known_args(argv)
+    if args.command == "train":
+        args.overrides += [t for t in rest if "=" in t and t[0] != "-"]
+        rest = [t for t in rest if t not in args.overrides]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _explain(error: Exception, args: argparse.Namespace) -> tuple[str, int]:
@@ -80,7 +94,7 @@ def _ended_by_signals() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
-    args = build_parser(package_version()).parse_args(argv)
+    args = _parse(argv)
     try:
         with _ended_by_signals():
             return _dispatch(args)

@@ -218,6 +218,19 @@ def _add_distance(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=_path, required=True, help="folder for distance.json")
 
 
+def _add_bench(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser("bench", help="time a part of the stack on this machine")
+    what = p.add_subparsers(dest="what", required=True, metavar="PART")
+    q = what.add_parser("loader", help="how fast training pictures come")
+    q.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
+    q.add_argument("--split", default="train", help="(%(default)s)")
+    q.add_argument("--format", dest="layout", help="layout of the set (recognised)")
+    q.add_argument("--size", type=_size, default=(640, 384), help="(640x384)")
+    q.add_argument("--workers", type=int, default=2, help="(%(default)s)")
+    q.add_argument("--seconds", type=float, default=10.0, help="for each regime (%(default)s)")
+    q.add_argument("--out", type=_path, help="folder for loader.json")
+
+
 def build_parser(version: str) -> argparse.ArgumentParser:
     """The parser of ``roadstack COMMAND``."""
     parser = _Parser(prog="roadstack", description="Camera-only perception and planning.")
@@ -226,7 +239,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_render,
-        _add_doctor, _add_convert, _add_calibrate, _add_distance,
+        _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_bench,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

@@ -32,22 +32,39 @@ class Output(NamedTuple):
     mask: Tensor
 
 
-def conv(c_in: int, c_out: int, kernel: int = 3, dilation: int = 1, groups: int = 1) -> nn.Module:
+def conv(
+    c_in: int, c_out: int, kernel: int = 3, dilation: int = 1, groups: int = 1, stride: int = 1
+) -> nn.Module:
     pad = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, 1, pad, dilation, groups, bias=False),
+        nn.Conv2d(c_in, c_out, kernel, stride, pad, dilation, groups, bias=False),
         nn.BatchNorm2d(c_out),
         nn.ReLU(inplace=True),
     )
 
 
-class Context(nn.Module):
-    """Wide view at stride 32: dilated depthwise branches and the image's mean."""
+def start_calmly(heat: nn.Conv2d, box: nn.Conv2d) -> None:
+    """First weights of the object heads: a rare-object prior, so that the focal loss starts calm
+    (RetinaNet, Lin et al. 2017), and boxes of 32 px."""
+    heat.bias.data.fill_(-math.log((1 - 0.02) / 0.02))  # type: ignore[union-attr]
+    box.weight.data.normal_(std=0.01)
+    box.bias.data.fill_(math.log(4.0))  # type: ignore[union-attr]
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+
+def finish(heat: Tensor, box: Tensor, mask: Tensor) -> Output:
+    """What all networks end in: edge distances from their logarithms, masks by pixel shuffle."""
+    edges = torch.exp(box.clamp(-4.0, 5.2)) * STRIDE
+    return Output(heat, edges, F.pixel_shuffle(mask, STRIDE // MASK_STRIDE))
+
+
+class Context(nn.Module):
+    """Wide view at stride 32: dilated branches, depthwise by default, and the image's mean."""
+
+    def __init__(self, c_in: int, c_out: int, groups: int | None = None) -> None:
         super().__init__()
         self.reduce = conv(c_in, c_out, 1)
-        self.branches = nn.ModuleList(conv(c_out, c_out, 3, d, groups=c_out) for d in (1, 2, 4))
+        groups = c_out if groups is None else groups
+        self.branches = nn.ModuleList(conv(c_out, c_out, 3, d, groups) for d in (1, 2, 4))
         self.pool = nn.Conv2d(c_out, c_out, 1)
         self.mix = conv(4 * c_out, c_out, 1)
 
@@ -88,15 +105,10 @@ class MultiTaskNet(nn.Module):
         self.box = nn.Conv2d(width, 4, 1)
         self.mask_stem = conv(width, width // 2)
         self.mask = nn.Conv2d(width // 2, len(MASKS) * (STRIDE // MASK_STRIDE) ** 2, 1)
-        # a rare-object prior, so that the focal loss starts calm (RetinaNet, Lin et al. 2017)
-        self.heat.bias.data.fill_(-math.log((1 - 0.02) / 0.02))  # type: ignore[union-attr]
-        self.box.weight.data.normal_(std=0.01)
-        self.box.bias.data.fill_(math.log(4.0))  # type: ignore[union-attr]
+        start_calmly(self.heat, self.box)
 
     def forward(self, image: Tensor) -> Output:
         """``image`` (n, 3, h, w) RGB in [-1, 1]; h and w are multiples of 32."""
         x = self.pyramid(self.backbone(image))
         d = self.det_stem(x)
-        box = torch.exp(self.box(d).clamp(-4.0, 5.2)) * STRIDE
-        mask = F.pixel_shuffle(self.mask(self.mask_stem(x)), STRIDE // MASK_STRIDE)
-        return Output(self.heat(d), box, mask)
+        return finish(self.heat(d), self.box(d), self.mask(self.mask_stem(x)))

@@ -94,6 +94,8 @@ class TrainConfig:
         strict: stop at a malformed label or image instead of leaving it out.
         val_every: steps between validations; save_every: between saves of the state that a
             killed run goes on from.
+        cache_width: frames are kept no wider than this (px), 1.5 times ``size`` if None;
+            cache_mb: memory for them (10^6 bytes); what does not fit is read again each time.
         workers: loader processes; threads: of PyTorch, both for each process of the run.
     """
 
@@ -109,6 +111,8 @@ class TrainConfig:
     strict: bool = False
     val_every: int = 250
     save_every: int = 50
+    cache_width: int | None = None
+    cache_mb: int = 2048
     workers: int = 1
     threads: int = 2
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -121,6 +125,8 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected multiples of 32, given {getattr(self, name)}")
         if self.optimizer.steps < 1 or self.optimizer.batch < 1:
             raise ValueError("optimizer.steps and optimizer.batch must be at least 1")
+        if self.cache_mb < 0 or (self.cache_width is not None and self.cache_width < 1):
+            raise ValueError("cache_mb must be at least 0 and cache_width at least 1")
         if self.val_every < 1 or self.save_every < 1:
             raise ValueError("val_every and save_every must be at least 1")
         if self.arch not in ARCHITECTURES:

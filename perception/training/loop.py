@@ -1,12 +1,17 @@
-"""The training loop: what a run does from its first step to its last, and how it resumes."""
+"""The training loop: what a run does from its first step to its last, and how it resumes.
+
+A run is exact: batch, augmentation and arithmetic depend on the configuration and the step alone.
+``state.pt`` holds all else there is, and is written last: whatever a run wrote after it is written
+again, alike, by the run that resumes.
+"""
 
 from __future__ import annotations
 
 import copy
-import csv
 import dataclasses
 import json
 import math
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -14,43 +19,58 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.nn.parallel import DistributedDataParallel
 
 from data.datasets import Dataset
 from data.errors import InputError
+from perception.models.architectures import ARCHITECTURES
 from perception.models.deploy import RGB_FROM_BGR, normalise
 from perception.models.efficientnet_lite import load_imagenet
 from perception.models.multitask import MultiTaskNet
+from perception.training import report as folder
 from perception.training.checkpoints import load_weights, save_state, save_weights
 from perception.training.config import OptimizerConfig, TrainConfig
-from perception.training.loader import Mixture
+from perception.training.distill import teacher_loss
+from perception.training.distributed import Group, join_group, share_batch_norms
+from perception.training.loader import Mixture, batches
 from perception.training.losses import total_loss
 from perception.training.validate import validate
 
 Report = Callable[[int, dict[str, float]], None]
 
 
-def build_network(config: TrainConfig) -> MultiTaskNet:
-    """A network from the run's ``init`` checkpoint, or with an ImageNet backbone."""
+def build_network(config: TrainConfig) -> nn.Module:
+    """The run's network: from ``init``, or new; the backbone of ``base`` starts from ImageNet.
+
+    Raises:
+        InputError: ``init`` is no checkpoint or one of another network.
+    """
     if config.init is not None:
-        return load_weights(config.init)[0]
-    net = MultiTaskNet()
-    load_imagenet(net.backbone)
+        net, meta = load_weights(config.init)
+        if meta["arch"] != config.arch:
+            raise InputError(
+                f"init {config.init}: is a '{meta['arch']}' network, but arch is '{config.arch}'"
+            )
+        return net
+    net = ARCHITECTURES[config.arch]()
+    if isinstance(net, MultiTaskNet):
+        load_imagenet(net.backbone)
     return net
 
 
-def set_train_mode(net: MultiTaskNet, frozen_blocks: int) -> None:
-    """Training mode; the backbone's batch statistics stay those of ImageNet (small batches),
-    and the stem with ``frozen_blocks`` blocks gets no gradient."""
+def set_train_mode(net: nn.Module, frozen_blocks: int) -> None:
+    """Training mode. In ``base`` the backbone's batch statistics stay those of ImageNet (small
+    batches), and the stem with ``frozen_blocks`` blocks gets no gradient."""
     net.train()
-    net.backbone.eval()
-    stem = [net.backbone._conv_stem, net.backbone._bn0]
-    for module in [*stem, *net.backbone._blocks[:frozen_blocks]]:
-        module.requires_grad_(False)
+    if isinstance(net, MultiTaskNet):
+        net.backbone.eval()
+        stem = [net.backbone._conv_stem, net.backbone._bn0]
+        for module in [*stem, *net.backbone._blocks[:frozen_blocks]]:
+            module.requires_grad_(False)
 
 
-def build_optimizer(net: MultiTaskNet, c: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW; no weight decay on norms and biases, a lower rate for the backbone."""
+def build_optimizer(net: nn.Module, c: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW; no weight decay on norms and biases, a lower rate for a pretrained backbone."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, p in net.named_parameters():
         if p.requires_grad:
@@ -83,88 +103,113 @@ def update_average(average: nn.Module, net: nn.Module, decay: float) -> None:
         mean.copy_(now)
 
 
-def _loader(mixture: Mixture, config: TrainConfig, first: int) -> DataLoader:
-    def quiet(_: int) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
-
-    rest: Any = Subset(mixture, range(first, len(mixture)))
-    return DataLoader(
-        rest,
-        batch_size=config.optimizer.batch,
-        num_workers=config.workers,
-        worker_init_fn=quiet,
-        prefetch_factor=4 if config.workers else None,
-    )
+def make_repeatable(config: TrainConfig, device: torch.device) -> None:
+    """Seed PyTorch and bar its kernels whose sums run in any order."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-class _Run:
-    """Network, average, optimizer and step of a run in progress."""
+def own_positions(c: OptimizerConfig, first: int, group: Group) -> list[int]:
+    """Numbers of the images that this process sees from step ``first`` on: an equal part of
+    each batch."""
+    part = c.batch // group.world
+    places = range(first * c.batch, c.steps * c.batch)
+    return [i for i in places if i % c.batch // part == group.rank]
 
-    def __init__(self, config: TrainConfig, out: Path) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.out, self.step, self.best = config, out, 0, -1.0
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        net = build_network(config).to(self.device)
-        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+class Run:
+    """Networks, optimizer and step of a run in progress, in one of its processes."""
+
+    def __init__(self, config: TrainConfig, out: Path, group: Group) -> None:
+        self.config, self.out, self.group = config, out, group
+        self.step, self.best = 0, -1.0
+        self.sums: dict[str, float] = {}  # of the loss terms since the last validation
+        self.net = self._on_device(build_network(config))
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.teacher = None
+        if config.teacher is not None:
+            teacher = load_weights(config.teacher)[0].requires_grad_(False)
+            self.teacher = self._on_device(teacher)
         set_train_mode(self.net, config.optimizer.frozen_blocks)
+        self.model = self.net
+        if group.world > 1:
+            share_batch_norms(self.net)
+            ids = [group.device] if group.device.type == "cuda" else None
+            self.model = DistributedDataParallel(self.net, ids)
         self.optimizer = build_optimizer(self.net, config.optimizer)
 
-    def state(self) -> dict[str, Any]:
-        return {
-            "net": self.net.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "best": self.best,
-        }
+    def _on_device(self, net: nn.Module) -> nn.Module:
+        moved: nn.Module = net.to(self.group.device)
+        return moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def save(self) -> None:
+        """Write ``state.pt``: all that ``resume`` needs."""
+        state = {k: getattr(self, k).state_dict() for k in ("net", "average", "optimizer")}
+        state |= {"step": self.step, "best": self.best, "sums": self.sums}
+        save_state(self.out / "state.pt", state)
 
     def resume(self) -> None:
+        """Go on from ``state.pt`` where there is one."""
         path = self.out / "state.pt"
         if path.is_file():
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.net.load_state_dict(state["net"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            state = torch.load(path, map_location=self.group.device, weights_only=True)
+            for k in ("net", "average", "optimizer"):
+                getattr(self, k).load_state_dict(state[k])
             self.step, self.best = int(state["step"]), float(state["best"])
+            self.sums = dict(state["sums"])
+
+    def gradients(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Fill the parameters' gradients with those of the whole batch, of which ``batch`` is
+        this process's part; returns the loss terms, of the whole batch too.
+
+        Raises:
+            InputError: a loss or gradient is not finite; the batch is kept in the folder.
+        """
+        batch = {k: v.to(self.group.device, non_blocking=True) for k, v in batch.items()}
+        rgb = normalise(batch["image"], torch.tensor(RGB_FROM_BGR, device=self.group.device))
+        rgb = rgb.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.config.bf16):
+            output = self.model(rgb)
+            with torch.no_grad():
+                taught = None if self.teacher is None else self.teacher(rgb)
+        terms = total_loss(output, batch, self.group.total)
+        if taught is not None:
+            more = teacher_loss(output, taught, batch, self.config.distill, self.group.total)
+            terms |= {**more, "total": terms["total"] + torch.stack(list(more.values())).sum()}
+        self.optimizer.zero_grad(set_to_none=True)
+        if not torch.isfinite(terms["total"]):
+            raise self._not_finite("loss", batch)
+        terms["total"].backward()
+        limit = self.config.optimizer.clip_norm
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.net.parameters(), limit)):
+            raise self._not_finite("gradient", batch)
+        return {k: float(v.detach()) for k, v in terms.items()}
+
+    def _not_finite(self, what: str, batch: dict[str, Tensor]) -> InputError:
+        name = "bad_batch.pt" if self.group.leads else f"bad_batch_{self.group.rank}.pt"
+        save_state(self.out / name, {"step": self.step, "net": self.net.state_dict(), **batch})
+        return InputError(
+            f"{what} is not finite at step {self.step}; the batch and the weights are kept in "
+            f"{self.out / name}; try a lower optimizer.rate"
+        )
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """One optimizer step; returns the loss terms."""
         c = self.config.optimizer
         factor = rate_factor(self.step, c)
         for group in self.optimizer.param_groups:
             group["lr"] = group.setdefault("peak", group["lr"]) * factor
-        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        rgb = normalise(batch["image"], torch.tensor(RGB_FROM_BGR, device=self.device))
-        rgb = rgb.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            output = self.net(rgb)
-        terms = total_loss(output, batch)
-        if not torch.isfinite(terms["total"]):
-            save_state(self.out / "bad_batch.pt", {"step": self.step, **batch})
-            raise InputError(
-                f"loss is not finite at step {self.step}; the batch is kept in "
-                f"{self.out / 'bad_batch.pt'}; try a lower optimizer.rate"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), c.clip_norm)
+        terms = self.gradients(batch)
         self.optimizer.step()
         # early averages follow closely, so that short runs are not held to the first weights
         update_average(self.average, self.net, min(c.ema, (1 + self.step) / (10 + self.step)))
         self.step += 1
-        return {k: float(v.detach()) for k, v in terms.items()}
-
-
-def _append_csv(path: Path, row: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, row.keys())
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+        for k, v in terms.items():
+            self.sums[k] = self.sums.get(k, 0.0) + v
+        return terms
 
 
 def provenance(config: TrainConfig) -> dict[str, Any]:
@@ -174,11 +219,53 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
         return value.name if isinstance(value, Path) else str(value)
 
     return {
-        "arch": "base",
+        "arch": config.arch,
         "config": json.loads(json.dumps(dataclasses.asdict(config), default=plain)),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
+
+
+def judge(run: Run, rows: list[folder.Row], images: int, sets: list[Dataset]) -> None:
+    """Validate the averaged weights, and write them with metrics and pictures.
+
+    Args:
+        rows: of ``metrics.csv``, to which one is added; images: in the training sets.
+        sets: to validate on, none is allowed.
+    """
+    config, out, c = run.config, run.out, run.config.optimizer
+    count = (run.step - 1) % config.val_every + 1
+    row = {"step": float(run.step), "epoch": run.step * c.batch / images}
+    row["rate"] = c.rate * rate_factor(run.step - 1, c)
+    row |= {f"loss.{k}": v / count for k, v in run.sums.items()}
+    run.sums = {}
+    average = run.average.cpu()
+    scores = validate(average, sets, config.val_size) if sets else {}
+    rows.append({**row, **scores})
+    folder.write_metrics(out / "metrics.csv", rows)
+    folder.draw_metrics(out / "metrics.png", rows)
+    if sets:
+        picture = folder.draw_samples(average, sets, config.val_size)
+        folder.write_samples(out / "samples", run.step, picture)
+    meta = {**provenance(config), "step": run.step, "val": scores}
+    save_weights(out / "last.safetensors", average.state_dict(), meta)
+    # a fitness that is not a number (nothing labelled to judge by) never holds a save back
+    if not sets or not scores["fitness"] <= run.best:
+        run.best = scores.get("fitness", -1.0)
+        save_weights(out / "best.safetensors", average.state_dict(), meta)
+    run.average.to(run.group.device)
+
+
+def check(config: TrainConfig, sets: list[Dataset], group: Group) -> None:
+    """Raise InputError where the run cannot be shared out or a set teaches nothing."""
+    if config.optimizer.batch % group.world:
+        raise InputError(
+            f"optimizer.batch {config.optimizer.batch} cannot be shared out equally among "
+            f"{group.world} processes; choose a multiple of {group.world}"
+        )
+    for dataset in sets:
+        if not dataset.tasks and config.teacher is None:
+            raise InputError(f"{dataset.root}: has no labels; name a teacher to label it")
 
 
 def train(
@@ -186,38 +273,48 @@ def train(
 ) -> Path:
     """Run or resume a training in the folder ``out``; returns the best checkpoint's path.
 
+    Under ``torchrun`` the processes share each batch; the first alone writes and reports.
+
     Args:
         sets: opened ``config.data``; val: opened ``config.val``.
         report: called after each step with the step's number and its loss terms.
+
+    Raises:
+        InputError: ``out`` holds another run, a loss is not finite, a checkpoint cannot be read.
     """
-    torch.set_num_threads(config.threads)
-    run = _Run(config, out)
-    run.resume()
-    c = config.optimizer
+    with join_group() as group:
+        check(config, sets, group)
+        make_repeatable(config, group.device)
+        if group.leads:
+            folder.claim_folder(out, config)
+        run = Run(config, out, group)
+        run.resume()
+        if group.leads:
+            folder.note_start(out, run.step, group.device, group.world)
+        _steps(run, sets, val, report)
+    return out / "best.safetensors"
+
+
+def _steps(run: Run, sets: list[Dataset], val: list[Dataset], report: Report) -> None:
+    config, c = run.config, run.config.optimizer
     mixture = Mixture(
         sets, [s.share for s in config.data], config.size, config.seed, config.augment,
-        c.steps * c.batch,
+        c.steps * c.batch, config.cache_width, config.cache_mb, [s.handed for s in config.data],
     )  # fmt: skip
     mixture.preload()
-    meta = provenance(config)
-    sums: dict[str, float] = {}
-    for batch in _loader(mixture, config, run.step * c.batch):
+    part = c.batch // run.group.world
+    loader = batches(mixture, part, config.workers, own_positions(c, run.step, run.group))
+    rows = folder.read_metrics(run.out / "metrics.csv", run.step)
+    images = sum(len(s) for s in sets)
+    for batch in loader:
         terms = run.train_step(batch)
-        for k, v in terms.items():
-            sums[k] = sums.get(k, 0.0) + v
+        last = run.step == c.steps
+        if not run.group.leads:
+            run.sums = {}
+            continue
         report(run.step, terms)
-        if run.step % config.val_every == 0 or run.step == c.steps:
-            count = (run.step - 1) % config.val_every + 1
-            row = {"step": float(run.step), **{f"loss.{k}": v / count for k, v in sums.items()}}
-            sums = {}
-            scores = validate(run.average.cpu(), val, config.val_size) if val else {}
-            run.average.to(run.device)
-            _append_csv(out / "metrics.csv", {**row, **scores})
-            meta["step"], meta["val"] = run.step, scores
-            save_weights(out / "last.safetensors", run.average.state_dict(), meta)
-            # a fitness that is not a number (nothing labelled to judge by) never holds a save back
-            if not val or not scores["fitness"] <= run.best:
-                run.best = scores.get("fitness", -1.0)
-                save_weights(out / "best.safetensors", run.average.state_dict(), meta)
-            save_state(out / "state.pt", run.state())
-    return out / "best.safetensors"
+        judged = last or run.step % config.val_every == 0
+        if judged:
+            judge(run, rows, images, val)
+        if judged or run.step % config.save_every == 0:
+            run.save()

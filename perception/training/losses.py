@@ -1,4 +1,8 @@
-"""Losses, each masked by what a sample labels."""
+"""Losses, each masked by what a sample labels.
+
+All are ratios of sums over the batch; ``total`` adds the sums of other processes, so that a batch
+shared out among several costs the same as one.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +11,71 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.models.multitask import MASKS, Output
+from perception.training.distributed import Total, alone
 
 BOX_WEIGHT = 5.0
 UNKNOWN = 255
+_TINY = 1e-6  # keeps a ratio without any weight at zero
 
 
-def heat_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def heat_loss(logits: Tensor, target: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
     """Penalty-reduced focal loss (CornerNet, Law and Deng 2018), a mean over objects."""
     p = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
     positive = (target == 1).float() * weight
     negative = (1 - target).pow(4) * weight * (target < 1)
     loss = -(1 - p).pow(2) * p.log() * positive - p.pow(2) * (1 - p).log() * negative
-    return loss.sum() / positive.sum().clamp(min=1.0)
+    cost, objects = total(torch.stack([loss.sum(), positive.sum()]))
+    return cost / objects.clamp(min=1.0)
 
 
-def box_loss(distance: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Generalised IoU loss (Rezatofighi et al. 2019) of boxes sharing a point.
+def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
+    """GIoU (Rezatofighi et al. 2019) of boxes sharing a point.
 
-    ``distance``, ``target`` (n, 4, h, w): positive px to left, top, right, bottom.
+    ``a``, ``b`` (n, 4): positive px to left, top, right, bottom; returns (n,).
     """
-    where = weight > 0
-    if not where.any():
-        return distance.sum() * 0.0
-    p, t = distance.permute(0, 2, 3, 1)[where], target.permute(0, 2, 3, 1)[where]
-    w = weight[where]
-    low, high = torch.minimum(p, t), torch.maximum(p, t)
+    low, high = torch.minimum(a, b), torch.maximum(a, b)
     inter = (low[:, 0] + low[:, 2]) * (low[:, 1] + low[:, 3])
     hull = (high[:, 0] + high[:, 2]) * (high[:, 1] + high[:, 3])
-    area = (p[:, 0] + p[:, 2]) * (p[:, 1] + p[:, 3]) + (t[:, 0] + t[:, 2]) * (t[:, 1] + t[:, 3])
+    area = (a[:, 0] + a[:, 2]) * (a[:, 1] + a[:, 3]) + (b[:, 0] + b[:, 2]) * (b[:, 1] + b[:, 3])
     union = area - inter
-    giou = inter / union - (hull - union) / hull
-    return ((1 - giou) * w).sum() / w.sum()
+    return inter / union - (hull - union) / hull
 
 
-def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+def box_sums(distance: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """(2,): the weighted sum of ``1 - GIoU`` over cells of positive weight, and that of weights.
+
+    ``distance``, ``target`` (n, 4, h, w); ``weight`` (n, h, w).
+    """
+    where = weight > 0
+    p, t = distance.permute(0, 2, 3, 1)[where], target.permute(0, 2, 3, 1)[where]
+    return torch.stack([((1 - generalised_iou(p, t)) * weight[where]).sum(), weight.sum()])
+
+
+def box_loss(distance: Tensor, target: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
+    """Weighted mean of ``1 - GIoU``; arguments as in ``box_sums``."""
+    cost, weights = total(box_sums(distance, target, weight))
+    return cost / weights.clamp(min=_TINY)
+
+
+def mask_loss(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
     """Cross-entropy and Dice (Milletari et al. 2016) of one surface over its known pixels."""
     known = (target != UNKNOWN).float()
-    if known.sum() == 0:
-        return logits.sum() * 0.0
     truth = (target == 1).float()
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     p = logits.sigmoid() * known
-    truth = truth * known
-    dice = 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
-    return (cross * known).sum() / known.sum() + dice
+    sums = [(cross * known).sum(), known.sum(), (p * truth).sum(), p.sum() + truth.sum()]
+    cost, pixels, both, either = total(torch.stack(sums))
+    return cost / pixels.clamp(min=_TINY) + 1 - (2 * both + 1) / (either + 1)
 
 
-def total_loss(out: Output, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def total_loss(out: Output, batch: dict[str, Tensor], total: Total = alone) -> dict[str, Tensor]:
     """All terms in float32; ``total`` is their weighted sum."""
+    box = box_loss(out.box.float(), batch["box"], batch["box_weight"], total)
     terms = {
-        "heat": heat_loss(out.heat.float(), batch["heat"], batch["heat_weight"]),
-        "box": BOX_WEIGHT * box_loss(out.box.float(), batch["box"], batch["box_weight"]),
+        "heat": heat_loss(out.heat.float(), batch["heat"], batch["heat_weight"], total),
+        "box": BOX_WEIGHT * box,
     }
     for i, name in enumerate(MASKS):
-        terms[name] = mask_loss(out.mask[:, i].float(), batch["mask"][:, i])
+        terms[name] = mask_loss(out.mask[:, i].float(), batch["mask"][:, i], total)
     terms["total"] = torch.stack(list(terms.values())).sum()
     return terms

@@ -7,13 +7,14 @@ of the heat map and all its cells regress the box, weighted by the Gaussian (TTF
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from data.taxonomy import CLASSES
-from data.types import F32, U8, Sample
+from data.types import F32, F64, U8, Sample
 from perception.models.multitask import MASK_STRIDE, STRIDE
 
 _SHARE = 0.54
@@ -36,25 +37,44 @@ class Targets(NamedTuple):
     mask: U8
 
 
-def _splat(t: Targets, xyxy: F32, class_id: int) -> None:
+@lru_cache(maxsize=4096)
+def _gaussian(rx: int, ry: int) -> tuple[F32, F32]:
+    """(2 ry + 1, 2 rx + 1) Gaussian about the middle cell, and the same with the sum 1."""
+    x, y = np.arange(-rx, rx + 1), np.arange(-ry, ry + 1)
+    sx, sy = (2 * rx + 1) / 6, (2 * ry + 1) / 6
+    gx, gy = np.exp(-(x**2) / (2 * sx * sx)), np.exp(-(y**2) / (2 * sy * sy))
+    g = np.outer(gy, gx).astype(np.float32)
+    return g, g / g.sum()
+
+
+@lru_cache(maxsize=8)
+def _centres(cells: int) -> F64:
+    return np.asarray((np.arange(cells) + 0.5) * STRIDE, np.float64)
+
+
+def _splat(t: Targets, box: list[float], class_id: int) -> None:
     rows, cols = t.box_weight.shape
-    x1, y1, x2, y2 = (float(v) for v in xyxy)
+    x1, y1, x2, y2 = box
     ix = min(max(int((x1 + x2) / 2 / STRIDE), 0), cols - 1)
     iy = min(max(int((y1 + y2) / 2 / STRIDE), 0), rows - 1)
     rx = int((x2 - x1) / STRIDE / 2 * _SHARE)
     ry = int((y2 - y1) / STRIDE / 2 * _SHARE)
-    xs = np.arange(max(ix - rx, 0), min(ix + rx, cols - 1) + 1)
-    ys = np.arange(max(iy - ry, 0), min(iy + ry, rows - 1) + 1)
-    sx, sy = (2 * rx + 1) / 6, (2 * ry + 1) / 6
-    gx, gy = np.exp(-((xs - ix) ** 2) / (2 * sx * sx)), np.exp(-((ys - iy) ** 2) / (2 * sy * sy))
-    g = np.outer(gy, gx).astype(np.float32)
-    window = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
-    np.maximum(t.heat[class_id][window], g, out=t.heat[class_id][window])
-    cx, cy = (xs + 0.5) * STRIDE, ((ys + 0.5) * STRIDE)[:, None]
+    left, right = max(ix - rx, 0), min(ix + rx, cols - 1) + 1
+    top, bottom = max(iy - ry, 0), min(iy + ry, rows - 1) + 1
+    g, weight = _gaussian(rx, ry)
+    if (bottom - top, right - left) != g.shape:  # cut by the border
+        g = g[top - iy + ry : bottom - iy + ry, left - ix + rx : right - ix + rx].copy()
+        weight = g / g.sum()
+    window = np.s_[top:bottom, left:right]
+    heat = t.heat[class_id][window]
+    np.maximum(heat, g, out=heat)
+    cx, cy = _centres(cols)[left:right], _centres(rows)[top:bottom, None]
     # a cell of a tiny box may lie outside it: the regressed distances stay positive
-    for k, d in enumerate((cx - x1, cy - y1, x2 - cx, y2 - cy)):
-        t.box[k][window] = np.maximum(d, 0.5)
-    t.box_weight[window] = g / g.sum()
+    t.box[0][window] = np.maximum(cx - x1, 0.5)
+    t.box[1][window] = np.maximum(cy - y1, 0.5)
+    t.box[2][window] = np.maximum(x2 - cx, 0.5)
+    t.box[3][window] = np.maximum(y2 - cy, 0.5)
+    t.box_weight[window] = weight
 
 
 def _mask(label: U8 | None, height: int, width: int) -> U8:
@@ -84,5 +104,5 @@ def make_targets(sample: Sample) -> Targets:
             x1, y1, x2, y2 = (sample.xyxy[i] / STRIDE).astype(int)
             t.heat_weight[sample.class_id[i], max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 0.0
         else:
-            _splat(t, sample.xyxy[i], int(sample.class_id[i]))
+            _splat(t, sample.xyxy[i].tolist(), int(sample.class_id[i]))
     return t

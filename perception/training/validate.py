@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,12 +25,8 @@ def run_torch(net: DeployNet, canvas: U8) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in zip(OUTPUTS, out, strict=True)}
 
 
-def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> dict[str, float]:
-    """Metrics of all sets, keyed 'detection.<class>.AP50', 'drivable.iou', 'lane.iou'.
-
-    With several sets the keys are prefixed by the set's layout; ``fitness`` is the mean of what
-    is there, without classes of fewer than 20 boxes.
-    """
+def predictor(net: nn.Module, size: tuple[int, int]) -> Callable[[Sample], Prediction]:
+    """What the deployed ``net`` says of a sample's picture, its input being ``size``."""
     deploy = DeployNet(net).eval()
 
     def predict(s: Sample) -> Prediction:
@@ -40,10 +36,23 @@ def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> 
             *decode_frame(run_torch(deploy, canvas), scale, image_size, size, MIN_SCORE)
         )
 
+    return predict
+
+
+def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> dict[str, float]:
+    """Metrics of all sets, keyed 'detection.<class>.AP50', 'drivable.iou', 'lane.iou'.
+
+    With several sets the keys are prefixed by the set's layout, or by its folder's name where
+    layouts repeat; ``fitness`` is the mean of what is there, without classes of fewer than 20
+    boxes.
+    """
+    predict = predictor(net, size)
     result: dict[str, float] = {}
     rare: set[str] = set()
+    layouts = [dataset.layout for dataset in sets]
     for dataset in sets:
-        prefix = f"{dataset.layout}." if len(sets) > 1 else ""
+        name = dataset.layout if layouts.count(dataset.layout) == 1 else dataset.root.name
+        prefix = f"{name}." if len(sets) > 1 else ""
         scores = score_dataset(dataset, predict)
         for name, row in scores.get("detection", {}).items():
             key = f"{prefix}detection.{name}.AP50"

@@ -1,0 +1,147 @@
+"""Learning from a teacher network's answers, on labelled pictures and on those without labels.
+
+The student sees the teacher's answer to the same augmented picture: the heat as soft labels of
+the quality focal loss (Li et al. 2020), boxes where the teacher is sure of an object (the
+valuable regions of localisation distillation, Zheng et al. 2022), surfaces as probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data.datasets.base import Dataset
+from data.datasets.files import IMAGE_SUFFIXES
+from data.errors import InputError
+from data.logs import open_log
+from data.types import Sample
+from perception.models.multitask import MASKS, Output
+from perception.training.config import DistillConfig
+from perception.training.distributed import Total, alone
+from perception.training.losses import BOX_WEIGHT, UNKNOWN, box_sums
+
+_SURE = 0.3  # teacher's heat above which its boxes are taught
+_EVERY_S = 0.5  # frames of a video nearer in time say the same
+_MAX_WIDTH_PX = 1280
+
+
+def heat_loss(logits: Tensor, taught: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
+    """Quality focal loss to the teacher's probabilities, a mean over the objects it sees.
+
+    ``logits``, ``taught`` (logits), ``weight`` (n, c, h, w). Objects are counted by the heights
+    of the peaks above 0.3.
+    """
+    q = taught.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits, q, reduction="none")
+    cost = ((q - logits.sigmoid()).square() * cross * weight).sum()
+    peak = (q == F.max_pool2d(q, 3, 1, 1)) & (q > _SURE)
+    cost, objects = total(torch.stack([cost, (q * peak).sum()]))
+    return cost / objects.clamp(min=1.0)
+
+
+def box_loss(out: Output, taught: Output, weight: Tensor, total: Total = alone) -> Tensor:
+    """Mean of ``1 - GIoU`` to the teacher's boxes, weighted by its heat where it is sure."""
+    q = taught.heat.sigmoid()
+    sure = (q * (q > _SURE)).amax(1)
+    weight = sure * weight.gather(1, q.argmax(1, keepdim=True))[:, 0]
+    cost, _ = box_sums(out.box, taught.box, weight)
+    cost, cells = total(torch.stack([cost, sure.sum()]))
+    return cost / cells.clamp(min=1.0)
+
+
+def mask_loss(logits: Tensor, taught: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
+    """Kullback-Leibler divergence and squared Dice (Milletari et al. 2016) to the teacher's
+    probabilities of one surface, a mean over all pixels; 0 where both agree. ``logits``,
+    ``taught`` (logits), ``weight`` (n, h, w)."""
+    q, p = taught.sigmoid(), logits.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits, q, reduction="none")
+    least = F.binary_cross_entropy_with_logits(taught, q, reduction="none")
+    apart, either = weight * (p - q).square(), p.square() + q.square()
+    pixels = torch.ones_like(weight)
+    sums = [((cross - least) * weight).sum(), pixels.sum(), apart.sum(), either.sum()]
+    cost, count, gap, both = total(torch.stack(sums))
+    return cost / count + gap / (both + 1)
+
+
+def teacher_loss(
+    out: Output, taught: Output, batch: dict[str, Tensor], c: DistillConfig, total: Total = alone
+) -> dict[str, Tensor]:
+    """Terms ``teacher.heat``, ``teacher.box``, ``teacher.drivable`` and ``teacher.lane``.
+
+    Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere.
+    """
+    out, taught = (Output(*(m.float() for m in o)) for o in (out, taught))
+
+    def share(labelled: Tensor) -> Tensor:
+        return torch.where(labelled, c.labelled, c.unlabelled).float()
+
+    weight = share(batch["heat_weight"] > 0)
+    terms = {
+        "teacher.heat": c.heat * heat_loss(out.heat, taught.heat, weight, total),
+        "teacher.box": c.box * BOX_WEIGHT * box_loss(out, taught, weight, total),
+    }
+    for i, name in enumerate(MASKS):
+        known = share(batch["mask"][:, i] != UNKNOWN)
+        loss = mask_loss(out.mask[:, i], taught.mask[:, i], known, total)
+        terms[f"teacher.{name}"] = c.mask * loss
+    return terms
+
+
+@dataclass(frozen=True, eq=False)
+class VideoSet(Dataset):
+    """Frames of a video without labels, at most 1280 px wide.
+
+    Attributes:
+        start_s: time of each frame; frame_px: (width, height) of all.
+    """
+
+    start_s: tuple[float, ...] = ()
+    frame_px: tuple[int, int] = (0, 0)
+
+    def size_px(self, i: int) -> tuple[int, int]:
+        return self.frame_px
+
+    def load(self, i: int) -> Sample:
+        """The first frame at or after ``start_s[i]``; InputError where none can be decoded."""
+        labels = self.labels(i, self.frame_px)
+        for frame in open_log(self.images[i], start_s=self.start_s[i], max_frames=1):
+            image = cv2.resize(frame.image, self.frame_px, interpolation=cv2.INTER_AREA)
+            return Sample(
+                np.asarray(image, np.uint8), labels.xyxy, labels.class_id, labels.ignore,
+                labels.labelled_classes, None, None, self.names[i],
+            )  # fmt: skip
+        raise InputError(f"{self.images[i]}: no frame at {self.start_s[i]:g} s can be decoded")
+
+
+def unlabelled(path: Path, every_s: float = _EVERY_S) -> Dataset:
+    """Pictures without labels: all in a folder and the folders in it, or frames of a video.
+
+    Args:
+        path: folder or video file; every_s: time between the frames taken of a video.
+
+    Raises:
+        InputError: nothing there, or no picture in it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = tuple(p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise InputError(f"{path}: no pictures ({', '.join(IMAGE_SUFFIXES)}) in it")
+        names = tuple(p.relative_to(path).as_posix() for p in files)
+        return Dataset("images", path, "all", names, files, ())
+    log = open_log(path)
+    if log.kind != "video" or not log.expected_frames:
+        raise InputError(f"{path}: expected a folder of pictures or a video of known length")
+    times = np.arange(0, (log.expected_frames - 0.5) / log.nominal_fps, every_s).round(6).tolist()
+    width = min(_MAX_WIDTH_PX, log.width_px)
+    return VideoSet(
+        "images", path.parent, "all", tuple(f"{path.name}@{t:.2f}s" for t in times),
+        (path,) * len(times), (), start_s=tuple(times),
+        frame_px=(width, round(log.height_px * width / log.width_px)),
+    )  # fmt: skip

@@ -1,0 +1,184 @@
+"""Learning from a teacher, with labels and without."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("albumentations")
+
+from data.errors import InputError  # noqa: E402
+from perception.models.multitask import Output  # noqa: E402
+from perception.models.nano import NanoNet  # noqa: E402
+from perception.training import loop  # noqa: E402
+from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
+from perception.training.config import DistillConfig  # noqa: E402
+from perception.training.distill import teacher_loss, unlabelled  # noqa: E402
+from perception.training.losses import total_loss  # noqa: E402
+from tools.train import run_train  # noqa: E402
+
+N, H, W = 2, 6, 8
+
+
+def answer(seed=0):
+    """A network's answer that is sure of a few objects."""
+    g = torch.Generator().manual_seed(seed)
+    heat = torch.full((N, 5, H, W), -4.0)
+    heat[:, seed % 5, 2, 3 + seed] = 3.0
+    heat[:, seed % 5, 2, 2 + seed] = 0.0
+    box = 4 + 20 * torch.rand(N, 4, H, W, generator=g)
+    return Output(heat, box, 6 * torch.rand(N, 2, 2 * H, 2 * W, generator=g) - 3)
+
+
+def labels(labelled):
+    """A batch of ``N`` pictures without objects, labelled or not at all."""
+    mask = torch.full((N, 2, 2 * H, 2 * W), 0 if labelled else 255, dtype=torch.uint8)
+    return {
+        "heat": torch.zeros(N, 5, H, W),
+        "heat_weight": torch.full((N, 5, H, W), float(labelled)),
+        "box": torch.ones(N, 4, H, W),
+        "box_weight": torch.zeros(N, H, W),
+        "mask": mask,
+    }
+
+
+def cost(out, taught, known=False, **weights):
+    return teacher_loss(out, taught, labels(known), DistillConfig(**weights))
+
+
+def test_the_teachers_own_answer_costs_nothing_and_another_does():
+    assert all(abs(float(v)) < 1e-6 for v in cost(answer(), answer()).values())
+    other = cost(answer(1), answer())
+    assert set(other) == {"teacher.heat", "teacher.box", "teacher.drivable", "teacher.lane"}
+    assert all(float(v) > 0.05 for v in other.values())
+
+
+def test_nothing_draws_away_from_the_teachers_own_answer():
+    own = answer()
+    out = Output(*(m.clone().requires_grad_() for m in own))
+    torch.stack(list(cost(out, own).values())).sum().backward()
+    assert all(float(m.grad.abs().max()) < 1e-6 for m in out if m is not out.box)
+
+
+def test_boxes_are_taught_where_the_teacher_is_sure_alone():
+    out = answer(1)
+    out.box.requires_grad_()
+    cost(out, answer())["teacher.box"].backward()
+    taught = out.box.grad.abs().sum((0, 1)) > 0
+    assert taught.nonzero().tolist() == [[2, 2], [2, 3]]
+
+
+def test_what_is_not_labelled_learns_from_the_teacher_alone():
+    out = Output(*(m.requires_grad_() for m in answer(1)))
+    assert float(total_loss(out, labels(False))["total"].detach()) == 0
+    torch.stack(list(cost(out, answer()).values())).sum().backward()
+    assert all(float(m.grad.abs().max()) > 0 for m in out)
+
+
+@pytest.mark.parametrize(("known", "kind"), [(True, "labelled"), (False, "unlabelled")])
+def test_weights_of_labelled_and_unlabelled_pixels(known, kind):
+    whole = cost(answer(1), answer(), known, **{kind: 1.0})
+    none = cost(answer(1), answer(), known, **{kind: 0.0})
+    assert all(float(v) == 0 for v in none.values())
+    half = cost(answer(1), answer(), known, **{kind: 0.5})
+    assert all(float(half[k]) == pytest.approx(0.5 * float(whole[k])) for k in whole)
+    twice = cost(answer(1), answer(), known, heat=2, box=2, mask=2, **{kind: 1.0})
+    assert all(float(twice[k]) == pytest.approx(2 * float(whole[k])) for k in whole)
+
+
+def test_pictures_of_a_folder_and_the_folders_in_it(tmp_path):
+    for name in ("b.png", "deep/er/a.JPG"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(path.suffix, np.full((20, 30, 3), 9, np.uint8))[1])
+    (tmp_path / "notes.txt").write_text("none")
+    found = unlabelled(tmp_path)
+    assert found.names == ("b.png", "deep/er/a.JPG")
+    sample = found.load(1)
+    assert sample.image.shape == (20, 30, 3) and not sample.labelled_classes.any()
+    assert sample.drivable is None and sample.lane is None and not len(sample.xyxy)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        unlabelled(tmp_path / "none")
+
+
+@pytest.fixture
+def video(tmp_path):
+    """2.4 s at 10 Hz, each frame as bright as ten times its number."""
+    path = tmp_path / "drive.mp4"
+    with av.open(str(path), "w") as f:
+        stream = f.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(24):
+            image = np.full((48, 64, 3), 10 * k, np.uint8)
+            f.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
+        f.mux(stream.encode())
+    return path
+
+
+def test_frames_of_a_video(video):
+    found = unlabelled(video, every_s=0.8)
+    assert found.names == ("drive.mp4@0.00s", "drive.mp4@0.80s", "drive.mp4@1.60s")
+    assert [round(float(found.load(i).image.mean()) / 10) for i in (2, 0, 1)] == [16, 0, 8]
+    assert found.size_px(1) == (64, 48) and not found.tasks
+    with pytest.raises(InputError, match="no such file"):
+        unlabelled(video.with_name("other.mp4"))
+
+
+def test_a_set_without_labels_needs_a_teacher(tiny_toml, video, tmp_path):
+    tables = f'[[data]]\npath = "{video}"\nlayout = "images"\n'
+    with pytest.raises(InputError, match="has no labels; name a teacher"):
+        run_train(tiny_toml(tables=tables), tmp_path / "run", ())
+    with pytest.raises(InputError, match="layout 'images' has no labels; leave out tasks"):
+        run_train(tiny_toml(tables=tables + 'tasks = ["lane"]'), tmp_path / "run", ())
+
+
+def test_a_taught_run_is_repeatable_and_resumes_exactly(tiny_toml, video, tmp_path, monkeypatch):
+    torch.manual_seed(5)
+    save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
+    path = tiny_toml(
+        f'teacher = "{tmp_path / "t.safetensors"}"',
+        f'[[data]]\npath = "{video}"\nlayout = "images"\n[[data]]\npath = "{video.parent / "p"}"\n'
+        'layout = "images"\n',
+    )
+    (tmp_path / "p").mkdir()
+    cv2.imwrite(str(tmp_path / "p/one.png"), np.full((64, 96, 3), 90, np.uint8))
+    run_train(path, tmp_path / "whole", ())
+    real = loop.Run.train_step
+
+    def dies(self, batch):
+        if self.step == 3:
+            raise SystemExit
+        return real(self, batch)
+
+    monkeypatch.setattr(loop.Run, "train_step", dies)
+    with pytest.raises(SystemExit):
+        run_train(path, tmp_path / "cut", ())
+    monkeypatch.setattr(loop.Run, "train_step", real)
+    run_train(path, tmp_path / "cut", ())
+    rows = [(tmp_path / n / "metrics.csv").read_text() for n in ("whole", "cut")]
+    assert rows[0] == rows[1] and "loss.teacher.lane" in rows[0]
+    nets = [load_weights(tmp_path / n / "last.safetensors")[0] for n in ("whole", "cut")]
+    pairs = zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
+    torch.manual_seed(5)
+    save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
+    config = loop.TrainConfig(
+        arch="nano", teacher=tmp_path / "t.safetensors", size=(96, 64), bf16=False, threads=1
+    )
+    group = SimpleNamespace(device=torch.device("cpu"), world=1, leads=True, total=lambda x: x)
+    run = loop.Run(config, tmp_path, group)
+    before = {k: v.clone() for k, v in run.teacher.state_dict().items()}
+    batch = {"image": torch.randint(0, 255, (N, 4 * H + 8, 4 * W, 3), dtype=torch.uint8)}
+    batch |= {k: torch.nn.functional.pad(v, (0, 0, 0, 2)) for k, v in labels(False).items()}
+    batch["mask"] = torch.full((N, 2, 16, 16), 255, dtype=torch.uint8)
+    run.train_step(batch)
+    assert all(torch.equal(v, before[k]) for k, v in run.teacher.state_dict().items())

@@ -1,0 +1,112 @@
+"""The small network, and the choice between the networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("albumentations")
+
+from data.config import load_config  # noqa: E402
+from data.errors import InputError  # noqa: E402
+from perception.models.architectures import ARCHITECTURES  # noqa: E402
+from perception.models.deploy import DeployNet  # noqa: E402
+from perception.models.nano import NanoNet  # noqa: E402
+from perception.preprocess import letterbox  # noqa: E402
+from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
+from perception.training.config import TrainConfig  # noqa: E402
+from perception.training.loop import build_network, set_train_mode  # noqa: E402
+from tools.train import run_train  # noqa: E402
+
+BASE = Path(__file__).parents[2] / "perception/weights/base.safetensors"
+
+
+def test_all_networks_answer_in_the_same_shapes():
+    picture = torch.zeros(1, 3, 64, 96)
+    with torch.inference_mode():
+        shapes = [[m.shape for m in net().eval()(picture)] for net in ARCHITECTURES.values()]
+    assert shapes[0] == shapes[1] == [(1, 5, 16, 24), (1, 4, 16, 24), (1, 2, 32, 48)]
+
+
+def test_nano_has_plain_convolutions_alone():
+    layers = [m for m in NanoNet().modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(m.groups == 1 and m.kernel_size in ((1, 1), (3, 3)) for m in layers)
+    assert len(layers) > 20
+
+
+def test_nano_trains_whole_and_base_keeps_the_statistics_of_its_backbone():
+    nano, base = NanoNet(), ARCHITECTURES["base"]()
+    for net in (nano, base):
+        set_train_mode(net, frozen_blocks=3)
+    assert all(m.training for m in nano.modules())
+    assert all(p.requires_grad for p in nano.parameters())
+    assert not base.backbone._blocks[9]._bn1.training
+    assert base.pyramid.training
+    assert not next(base.backbone._blocks[2].parameters()).requires_grad
+    assert next(base.backbone._blocks[3].parameters()).requires_grad
+
+
+def test_a_checkpoint_says_which_network_it_is_of(tmp_path):
+    path = tmp_path / "w.safetensors"
+    net = NanoNet()
+    save_weights(path, net.state_dict(), {"arch": "nano", "step": 7})
+    read, meta = load_weights(path)
+    assert isinstance(read, NanoNet) and meta == {"arch": "nano", "step": 7}
+    assert torch.equal(read.stem[0].weight, net.stem[0].weight)
+    save_weights(path, net.state_dict(), {"arch": "mega"})
+    with pytest.raises(InputError, match=r"'mega' is unknown; known: base, nano"):
+        load_weights(path)
+
+
+def test_checkpoints_from_before_the_choice_are_of_base(tmp_path):
+    net, meta = load_weights(BASE)
+    assert type(net) is ARCHITECTURES["base"] and meta["arch"] == "base"
+    save_weights(tmp_path / "old.safetensors", net.state_dict(), {"step": 1})
+    assert type(load_weights(tmp_path / "old.safetensors")[0]) is ARCHITECTURES["base"]
+
+
+def test_a_wrong_choice_is_refused_in_words():
+    with pytest.raises(InputError, match="arch: expected one of base, nano, given 'nana'"):
+        load_config(TrainConfig, None, ('arch="nana"',))
+    config = load_config(TrainConfig, None, ('arch="nano"', f'init="{BASE}"'))
+    with pytest.raises(InputError, match="is a 'base' network, but arch is 'nano'"):
+        build_network(config)
+
+
+@pytest.mark.parametrize("size", [(320, 192), (224, 160)])
+def test_nano_is_exported_at_any_size_and_answers_alike(tmp_path, size):
+    pytest.importorskip("onnxslim")
+    from perception.export import export_checked
+    from perception.runtime import load_model
+
+    torch.manual_seed(1)
+    net = NanoNet()
+    pictures = [np.random.default_rng(k).integers(0, 255, (180, 320, 3), np.uint8) for k in (0, 1)]
+    net.heat.weight.data *= 40
+    with torch.no_grad():  # an untrained net that sees some thirty objects, to compare
+        seen = torch.from_numpy(np.stack([letterbox(p, size)[0] for p in pictures]))
+        for _ in range(5):
+            DeployNet(net.train())(seen)
+        scores = DeployNet(net.eval())(seen)[1]
+    net.heat.bias.data -= torch.logit(scores[:, 30].min()) - torch.logit(torch.tensor(0.05))
+    target = tmp_path / "nano.onnx"
+    parity = export_checked(net, size, {"arch": "nano"}, target, pictures)
+    assert parity.passed, parity
+    model = load_model(str(target), threads=1)
+    assert model.input_size == size
+    assert '"arch": "nano"' in model.meta["roadstack.training"]
+    detections, surfaces = model(pictures[0], 0.05)
+    assert len(detections) >= 30 and surfaces.lane.shape[1] == size[0] // 2
+
+
+def test_nano_learns_a_handful_of_pictures_by_heart(tiny_toml, tmp_path):
+    out = tmp_path / "run"
+    rate = ("optimizer.rate=0.004", "val_every=30", "save_every=30", "augment.min_crop=0.9")
+    run_train(tiny_toml(steps=60), out, rate)
+    first, last = np.genfromtxt(out / "metrics.csv", delimiter=",", names=True)[["losstotal"]]
+    assert last[0] < 0.75 * first[0]
+    scores = load_weights(out / "last.safetensors")[1]["val"]
+    assert scores["drivable.iou"] > 0.8
