@@ -99,10 +99,13 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser(
         "train",
         help="train the network on labelled data",
-        description="Train as CONFIG.toml says; key=value overrides it, e.g. "
-        "optimizer.steps=500. An unfinished run in --out is resumed.",
+        description="Train as CONFIG.toml says, or fine-tune the released network on --data; "
+        "key=value overrides either, e.g. optimizer.steps=500. An unfinished run in --out is "
+        "resumed.",
     )
-    p.add_argument("config", type=_path, help="TOML file")
+    p.add_argument("config", type=_path, nargs="?", metavar="CONFIG.toml", help="settings")
+    p.add_argument("--data", type=_path, metavar="FOLDER", help="labelled set to fine-tune on")
+    _add_set_options(p)
     p.add_argument("overrides", nargs="*", metavar="key=value")
     p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
 

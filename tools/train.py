@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from data.config import load_config
-from data.datasets import Dataset, only_tasks, open_dataset, screen
+from data.datasets import Dataset, list_splits, only_tasks, open_dataset, screen
 from data.errors import InputError
 from tools.files import make_folder
 from tools.progress import progress_bar, report_skipped
@@ -68,7 +71,7 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
 
     config = load_config(TrainConfig, config_path, overrides)
     if not config.data:
-        raise InputError("nothing to train on: the config needs at least one [[data]] with a path")
+        raise InputError("nothing to train on: give --data FOLDER, or a CONFIG.toml with [[data]]")
     sets = [_open_one(s, config.strict) for s in config.data]
     val = [_open_one(s, config.strict) for s in config.val]
     make_folder(out)
@@ -76,9 +79,49 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
         return train(config, sets, val, out, _reporter(stack, config.optimizer.steps))
 
 
+def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[str]:
+    """Settings that fine-tune the released network on one folder of labels.
+
+    What the labels do not teach is held by the released network as teacher, so that it is not
+    forgotten (learning without forgetting, Li and Hoiem 2017).
+    """
+    splits = list_splits(folder, layout)
+    train = next((s for s in ("train", "training", "trainval") if s in splits), splits[0])
+    val = next((s for s in ("val", "valid", "validation") if s in splits), None)
+    released = Path(str(resources.files("perception"))) / "weights/base.safetensors"
+
+    def table(split: str) -> str:
+        given = {"path": str(folder), "split": split, "layout": layout, "names": list(names)}
+        pairs = (f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in given.items() if v)
+        return "[{ " + ", ".join(pairs) + " }]"
+
+    chosen = f"split '{val}' chooses the best" if val else "no val split, so the last step counts"
+    print(f"{folder}: training on split '{train}'; {chosen}", file=sys.stderr)
+    settings = [f"data={table(train)}", *([f"val={table(val)}"] if val else [])]
+    if released.is_file():
+        settings += [f"{key}={json.dumps(str(released))}" for key in ("init", "teacher")]
+    return [
+        *settings,
+        "distill.labelled=0.0",
+        "val_every=100",
+        "optimizer.steps=400",
+        "optimizer.batch=8",
+        "optimizer.rate=4e-4",
+        "optimizer.warmup_steps=20",
+    ]
+
+
 def run_train_command(a: argparse.Namespace) -> int:
     """Train and say where the best checkpoint lies."""
-    best = run_train(a.config, a.out, tuple(a.overrides))
+    config, overrides = a.config, list(a.overrides)
+    if config is not None and "=" in str(config) and not config.exists():
+        config, overrides = None, [str(config), *overrides]
+    if a.data is not None:
+        if config is not None:
+            raise InputError("train takes a CONFIG.toml or --data FOLDER, not both")
+        overrides = _own_data(a.data, a.layout, tuple(a.names)) + overrides
+        overrides += ["strict=true"] if a.strict else []
+    best = run_train(config, a.out, tuple(overrides))
     if _leads():
         print(f"best checkpoint: {best}")
     return 0
