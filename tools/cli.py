@@ -37,6 +37,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("tools.convert", "run_convert"),
     "calibrate": ("tools.calibrate", "run_calibrate"),
     "distance": ("tools.distance", "run_distance"),
+    "track": ("tools.track", "run_track"),
+    "score-tracks": ("tools.score_tracks", "run_score_tracks"),
+    "calibrate-scores": ("tools.calibrate_scores", "run_calibrate_scores"),
 }
 
 

@@ -221,6 +221,50 @@ def _add_distance(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=_path, required=True, help="folder for distance.json")
 
 
+def _add_track(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "track",
+        help="track the objects of detection files",
+        description="Read detections of KITTI, MOT or COCO form and write KITTI tracking results, "
+        "one DRIVE.txt a drive with all classes, by the tracker of the replay.",
+    )
+    p.add_argument("--detections", type=_path, required=True, help="file or folder")
+    p.add_argument("--format", dest="layout", choices=("kitti", "mot", "coco"), required=True)
+    p.add_argument("--out", type=_path, required=True, help="folder for DRIVE.txt")
+    p.add_argument("--fps", type=float, default=10.0, help="frames a second (10)")
+    p.add_argument("--stride", type=int, default=1, help="see each Nth frame (1)")
+    p.add_argument("--calibration", metavar="NAME|FILE", help="score map (recognised; 'none')")
+    p.add_argument("--calib", type=_path, help="KITTI camera calibration, file or folder")
+    p.add_argument("--size", type=_size, help="size of the pictures (as far as boxes reach)")
+
+
+def _add_score_tracks(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "score-tracks",
+        help="HOTA, CLEAR and identity scores of tracks",
+        description="Score tracking results against KITTI or MOT labels, by KITTI's ignore rules.",
+    )
+    p.add_argument("--labels", type=_path, required=True, help="file or folder")
+    p.add_argument("--tracks", type=_path, required=True, help="file or folder")
+    p.add_argument("--format", dest="layout", choices=("kitti", "mot"), default="kitti")
+    p.add_argument("--stride", type=int, default=1, help="score each Nth frame (1)")
+    p.add_argument("--out", type=_path, help="folder for tracking.json and tracking.csv")
+
+
+def _add_calibrate_scores(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "calibrate-scores",
+        help="fit a detector's scores to probabilities",
+        description="Fit a map from score to probability (Platt), class by class, on labelled "
+        "drives; track and replay work on probabilities.",
+    )
+    p.add_argument("--detections", type=_path, required=True, help="file or folder")
+    p.add_argument("--format", dest="layout", choices=("kitti", "mot", "coco"), default="kitti")
+    p.add_argument("--labels", type=_path, required=True, help="folder of KITTI label files")
+    p.add_argument("--detector", help="its name (the detections' folder)")
+    p.add_argument("--out", type=_path, required=True, help="FILE.json")
+
+
 def _add_bench(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser("bench", help="time a part of the stack on this machine")
     what = p.add_subparsers(dest="what", required=True, metavar="PART")
@@ -242,7 +286,8 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_render,
-        _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_bench,
+        _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
+        _add_score_tracks, _add_calibrate_scores, _add_bench,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

@@ -1,5 +1,6 @@
 """Objects over time: boxes of single frames to tracks with identity, place and velocity."""
 
-from perception.tracking.tracker import Tracker, TrackerConfig
+from perception.tracking.config import TrackerConfig
+from perception.tracking.tracker import Tracker
 
 __all__ = ["Tracker", "TrackerConfig"]

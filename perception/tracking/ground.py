@@ -33,7 +33,7 @@ _HEIGHTS: dict[str, tuple[float, float]] = {
     "two_wheeler": (1.5, 0.25),
 }
 _STANDS = np.array([name in _HEIGHTS for name in CLASSES])
-_LOG_HEIGHT = np.array([math.log(_HEIGHTS.get(name, (1.0, 1.0))[0]) for name in CLASSES])
+LOG_HEIGHTS = np.array([math.log(_HEIGHTS.get(name, (1.0, 1.0))[0]) for name in CLASSES])
 _LOG_HEIGHT_STD = np.array([_HEIGHTS.get(name, (1.0, 1.0))[1] for name in CLASSES])
 
 
@@ -159,7 +159,7 @@ def start(xyxy: F64, class_id: I64, camera: Camera | None, config: GroundConfig)
     mean[:, :2], cov[:, :2, :2] = seen.foot_m[new], seen.foot_cov[new]
     cov[:, 2, 2], cov[:, 3, 3] = np.square(config.speed_std_mps)
     kind = class_id[new]
-    mean[:, 4] = _LOG_HEIGHT[kind] + math.log(float(camera.matrix[1, 1]))
+    mean[:, 4] = LOG_HEIGHTS[kind] + math.log(float(camera.matrix[1, 1]))
     cov[:, 4, 4] = _LOG_HEIGHT_STD[kind] ** 2
     state.mean[new], state.cov[new] = _correct(mean, cov, seen, new, camera, config, None)
     return state
@@ -203,7 +203,7 @@ def update(
 def reported_covariance(state: GroundState, camera: Camera | None, config: GroundConfig) -> F64:
     """(n, 4, 4) covariance of (x, y, vx, vy) with what filtering cannot remove."""
     cov = state.cov[:, :4, :4].copy()
-    if camera is not None and len(cov):
+    if camera is not None and np.isfinite(state.mean[:, 0]).any():
         ray = state.mean[:, :2] - camera.vehicle_from_camera[:2, 3]
         slope = math.radians(config.slope_std_deg) / max(camera.height_m, 0.1)
         off = ray * (slope * np.hypot(ray[:, 0], ray[:, 1]))[:, None]

@@ -1,10 +1,12 @@
-"""Constant-velocity Kalman filter of boxes in the picture, for all tracks at once.
+"""Kalman filter of boxes in the picture, for all tracks at once.
 
-A box is (centre u, centre v, log width, log height): sizes stay positive, and an object closing
-in steadily grows by a nearly steady rate of its logarithm. The four are filtered apart from each
-other, each with its rate of change, so a covariance is three numbers and needs no inversion.
-Time differences are real ones; noise is continuous white acceleration (Bar-Shalom, Li and
-Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001, ch. 6).
+A box is (centre u, centre v, log width, log height), each with its rate of change. What moves
+steadily is the object in space, not its box: of an object whose height grows by the rate r, all
+that the picture shows grows by 1 / (1 - r t) within t, and its centre goes 1 / (1 - r t) times as
+far as its rate says. So a passing car is predicted well even when it is seen twice a second.
+The four are filtered apart from each other, so a covariance is three numbers and needs no
+inversion. Time differences are real ones; noise is continuous white acceleration (Bar-Shalom, Li
+and Kirubarajan, "Estimation with Applications to Tracking and Navigation", 2001, ch. 6).
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ class BoxMotionConfig:
         correlation_s: successive errors of a detector are alike; a detection that follows
             another after less than this counts for accordingly less, so that smoothing lasts
             equally long at any frame rate.
+        max_closing: a prediction takes no object to come nearer by more than this share of its
+            distance.
     """
 
     centre_std_sizes: float = 0.05
@@ -46,6 +50,7 @@ class BoxMotionConfig:
     first_speed_sizes_ps: tuple[float, float] = (2.2, 0.8)
     first_log_size_ps: float = 0.4
     correlation_s: float = 0.1
+    max_closing: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,26 +106,32 @@ def measurement_variance(mean: F64, config: BoxMotionConfig) -> F64:
     return out
 
 
-def start(mean: F64, config: BoxMotionConfig) -> BoxState:
-    """New tracks at the boxes ``mean`` (n, 4), speeds unknown."""
+def start(mean: F64, rate: F64, config: BoxMotionConfig) -> BoxState:
+    """New tracks at the boxes ``mean`` (n, 4), with ``rate`` (n, 4) as a guess of their speeds."""
     cov = np.zeros((len(mean), 4, 3))
     cov[:, :, 0] = measurement_variance(mean, config)
     cov[:, :2, 2] = np.square(_sizes_px(mean)[:, None] * config.first_speed_sizes_ps)
     cov[:, 2:, 2] = config.first_log_size_ps**2
-    return BoxState(mean.copy(), np.zeros_like(mean), cov)
+    return BoxState(mean.copy(), rate, cov)
 
 
 def predict(state: BoxState, dt_s: float, config: BoxMotionConfig) -> BoxState:
-    """The boxes ``dt_s`` later."""
+    """The boxes ``dt_s`` later, of objects that keep their velocity in space."""
     density = np.empty_like(state.mean)
     density[:, :2] = np.square(_sizes_px(state.mean)[:, None] * config.centre_acceleration)
     density[:, 2:] = config.log_size_acceleration**2
+    closing = np.clip(state.rate[:, 3:] * dt_s, -1.0, config.max_closing)
+    larger = 1 / (1 - closing)
+    t, k = dt_s * larger, larger * larger
+    mean, rate = state.mean + t * state.rate, state.rate * larger
+    mean[:, 2:] = state.mean[:, 2:] + dt_s * state.rate[:, 2:] + np.log(larger) - closing
+    rate[:, :2] *= larger
     pp, pr, rr = state.cov[..., 0], state.cov[..., 1], state.cov[..., 2]
     cov = np.empty_like(state.cov)
-    cov[..., 0] = pp + dt_s * (2 * pr + dt_s * rr) + density * (dt_s**3 / 3)
-    cov[..., 1] = pr + dt_s * rr + density * (dt_s**2 / 2)
-    cov[..., 2] = rr + density * dt_s
-    return BoxState(state.mean + dt_s * state.rate, state.rate, cov)
+    cov[..., 0] = pp + t * (2 * pr + t * rr) + density * (dt_s**3 / 3)
+    cov[..., 1] = (pr + t * rr) * k + density * (dt_s**2 / 2)
+    cov[..., 2] = rr * (k * k) + density * dt_s
+    return BoxState(mean, rate, cov)
 
 
 def update(state: BoxState, rows: I64, measured: F64, variance: F64) -> BoxState:

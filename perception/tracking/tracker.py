@@ -7,7 +7,7 @@ may keep an object alive but never begin one. Causal; time is the log's, never a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from data.camera import Camera
 from data.taxonomy import CLASSES
 from data.types import Detections, Tracks
-from perception.tracking import ground, motion
-from perception.tracking.association import assign, mahalanobis_squared, pairwise_iou
+from perception.tracking import ego, ground, motion
+from perception.tracking.association import assign, mahalanobis_squared, touching
+from perception.tracking.config import TrackerConfig
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -24,80 +25,17 @@ Bool = NDArray[np.bool_]
 
 _MAX_COORDINATE_PX = 1e6
 _EVEN = 1e-6  # slack of comparisons in s: a frame at exactly the limit is within it
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """When detections become, stay and cease to be objects. Scores are in [0, 1].
-
-    Attributes:
-        high_score: detections from here on are sure ones, matched first.
-        low_score: detections below are not looked at.
-        birth_score: an unmatched detection from here on begins a track.
-        sure_score: one detection of this score confirms a track at once.
-        confirm_s: other tracks are confirmed by a detection this long after their first one: the
-            fifth frame in a row at 25 Hz, the third at 10 Hz, the second at 2.5 Hz and below.
-        tentative_unseen_s: an unconfirmed track unseen for longer is forgotten.
-        max_coast_s: a confirmed track unseen for longer is forgotten.
-        report_coast_s: a confirmed track of score 1 unseen for no longer is reported, at its
-            predicted place; those of lower scores for proportionally less.
-        max_gap_s: after a longer gap between frames all tracks are forgotten.
-        min_iou: least overlap of a sure detection with a predicted box, both widened.
-        min_iou_low: the same for an unsure detection.
-        widening: boxes are widened by this many standard deviations of the prediction ...
-        max_widening_sizes: ... but by no more than this share of the box's size.
-        gate: greatest distance of a match in standard deviations (of four numbers).
-        gate_log_size_std: added to the prediction's spread of log width and height for the gate:
-            boxes shrink fast where the picture's border or another object cuts them.
-        gate_weight: cost of a match at the gate's edge, as a loss of overlap.
-        duplicate_iou: a detection overlapping an object of its class seen in this frame by more
-            than this begins no track.
-        double_iou: of detections of one class overlapping by more than this only the best is
-            looked at; 1 where the detector removes doubles itself.
-        score_time_s: time constant of the reported score.
-        max_detections: the best by score that are looked at in a frame.
-        boxes: noise of boxes.
-        places: noise of places on the ground.
-    """
-
-    high_score: float = 0.4
-    low_score: float = 0.15
-    birth_score: float = 0.45
-    sure_score: float = 0.9
-    confirm_s: float = 0.15
-    tentative_unseen_s: float = 0.15
-    max_coast_s: float = 0.8
-    report_coast_s: float = 0.2
-    max_gap_s: float = 2.0
-    min_iou: float = 0.2
-    min_iou_low: float = 0.5
-    widening: float = 0.5
-    max_widening_sizes: float = 0.4
-    gate: float = 5.0
-    gate_log_size_std: tuple[float, float] = (0.25, 0.05)
-    gate_weight: float = 0.1
-    duplicate_iou: float = 0.7
-    double_iou: float = 1.0
-    score_time_s: float = 0.3
-    max_detections: int = 1000
-    boxes: motion.BoxMotionConfig = field(default_factory=motion.BoxMotionConfig)
-    places: ground.GroundConfig = field(default_factory=ground.GroundConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.low_score <= self.high_score <= self.birth_score <= 1:
-            raise ValueError(
-                "TrackerConfig: expected 0 <= low_score <= high_score <= birth_score <= 1, given "
-                f"{self.low_score}, {self.high_score}, {self.birth_score}"
-            )
+_ODDS_LIMIT = 0.01  # no detector is surer than this of being right or wrong
+_MAX_LOG_SIZE = 9.0  # a prediction larger than this is one gone wild
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """All tracks, confirmed or not, parallel arrays of length n; track_id 0 is unconfirmed."""
+    """All tracks, parallel arrays of length n; track_id 0 was never reported; odds are log-odds."""
 
     track_id: I64
     class_id: I64
-    score: F64
+    odds: F64
     first_ns: I64
     last_ns: I64
     box: motion.BoxState
@@ -110,7 +48,7 @@ class _Table:
         return _Table(
             self.track_id[keep],
             self.class_id[keep],
-            self.score[keep],
+            self.odds[keep],
             self.first_ns[keep],
             self.last_ns[keep],
             self.box.select(keep),
@@ -122,7 +60,7 @@ class _Table:
         return _Table(
             join([self.track_id, other.track_id]),
             join([self.class_id, other.class_id]),
-            join([self.score, other.score]),
+            join([self.odds, other.odds]),
             join([self.first_ns, other.first_ns]),
             join([self.last_ns, other.last_ns]),
             self.box.append(other.box),
@@ -144,6 +82,7 @@ class Tracker:
     """Online multi-object tracker; one instance per camera and drive.
 
     Attributes:
+        ego: the own motion as the tracks tell it.
         dropped_boxes: detections refused so far for a NaN, infinite or absurd coordinate, no
             area, a score outside [0, 1] or an unknown class.
         excess_boxes: detections left out so far because a frame had more than
@@ -156,7 +95,8 @@ class Tracker:
         self.excess_boxes = 0
         self._t_ns: int | None = None
         self._next_id = 1
-        self._table = _born(_no_detections(), 0, None, self.config)
+        self.ego = ego.EgoGuess.unknown(self.config.ego or ego.EgoConfig())
+        self._table = _born(_no_detections(), np.zeros((0, 4)), 0, None, self.config)
 
     def update(self, detections: Detections, t_ns: int, camera: Camera | None) -> Tracks:
         """Take in one frame's detections and return the confirmed tracks at its time.
@@ -180,15 +120,23 @@ class Tracker:
         self._t_ns = t_ns
         seen = self._clean(detections)
         table = self._predicted(dt_s)
+        if camera is not None and self.config.ego is not None and dt_s > 0:
+            reach_px = self.config.ego.max_turn_radps * dt_s * float(camera.matrix[0, 0])
+            table = _turned(table, seen, dt_s, reach_px, self.config, self.config.ego)
         rows, cols = _match(table, seen, self.config)
+        births = _births(rows, cols, seen, self.config)
         if len(rows):
             table = _updated(table, rows, cols, seen, t_ns, camera, self.config)
-        table = self._confirmed(table, rows, t_ns)
-        births = _births(table, rows, cols, seen, self.config)
+        if camera is not None and self.config.ego is not None:
+            kind, box = table.class_id[rows], table.box.select(rows)
+            self.ego = ego.fitted(box, kind, self.ego, dt_s, camera, self.config.ego)
+        table = self._named(table, rows)
         table = _survivors(table, t_ns, camera, self.config)
         if len(births):
-            new = _born(_take(seen, births), t_ns, camera, self.config)
-            table = table.append(self._confirmed(new, np.arange(len(births)), t_ns))
+            new = _take(seen, births)
+            rate = ego.rates(new.state, new.class_id, self.ego, camera)
+            born = _born(new, rate, t_ns, camera, self.config)
+            table = table.append(self._named(born, np.arange(len(births))))
         self._table = table
         return self._report(t_ns, camera)
 
@@ -198,6 +146,8 @@ class Tracker:
         Otherwise the jump of the places would be taken for motion.
         """
         table = self._table
+        if self.config.places is None:
+            return
         boxes = motion.boxes_from_state(table.box.mean)
         place = ground.start(boxes, table.class_id, camera, self.config.places)
         self._table = replace(table, place=place)
@@ -219,22 +169,20 @@ class Tracker:
         keep = keep[order[: self.config.max_detections]]
         if self.config.double_iou < 1:
             keep = keep[_first_of_doubles(xyxy[keep], kind[keep], self.config.double_iou)]
-        return _Seen(xyxy[keep], score[keep], kind[keep], motion.state_from_boxes(xyxy[keep]))
+        found = _Seen(xyxy[keep], score[keep], kind[keep], motion.state_from_boxes(xyxy[keep]))
+        return _without_rivals(found, self.config) if self.config.rivals else found
 
     def _predicted(self, dt_s: float) -> _Table:
         if not len(self._table) or dt_s > self.config.max_gap_s:
             return self._table.select(np.zeros(0, np.int64))
-        return replace(
-            self._table,
-            box=motion.predict(self._table.box, dt_s, self.config.boxes),
-            place=ground.predict(self._table.place, dt_s, self.config.places),
-        )
+        box, place = motion.predict(self._table.box, dt_s, self.config.boxes), self._table.place
+        if self.config.places is not None:
+            place = ground.predict(place, dt_s, self.config.places)
+        return replace(self._table, box=box, place=place)
 
-    def _confirmed(self, table: _Table, rows: I64, t_ns: int) -> _Table:
+    def _named(self, table: _Table, rows: I64) -> _Table:
         """Give ids to those of the tracks ``rows``, seen in this frame, that have earned one."""
-        config = self.config
-        lasting = _seconds(t_ns - table.first_ns[rows]) >= config.confirm_s - _EVEN
-        earned = lasting | (table.score[rows] >= config.sure_score)
+        earned = table.odds[rows] >= _log_odds(self.config.report_score)
         new = np.sort(rows[earned & (table.track_id[rows] == 0)])
         if not len(new):
             return table
@@ -244,26 +192,32 @@ class Tracker:
         return replace(table, track_id=track_id)
 
     def _report(self, t_ns: int, camera: Camera | None) -> Tracks:
-        table = self._table
+        config, table = self.config, self._table
         unseen_s = _seconds(t_ns - table.last_ns)
-        shown_s = self.config.report_coast_s * table.score + _EVEN
-        keep = (table.track_id > 0) & (unseen_s <= shown_s)
+        odds = table.odds - config.fade_odds_ps * unseen_s
+        keep = (table.track_id > 0) & (odds >= _log_odds(config.keep_score) - _EVEN)
         shown = table.select(keep)
+        places = config.places or ground.GroundConfig()
         return Tracks(
             track_id=shown.track_id,
             xyxy=motion.boxes_from_state(shown.box.mean).astype(np.float32),
             class_id=shown.class_id,
-            score=shown.score.astype(np.float32),
+            score=(1 / (1 + np.exp(-odds[keep]))).astype(np.float32),
             age_s=_seconds(t_ns - shown.first_ns),
             since_update_s=unseen_s[keep],
             position_m=shown.place.mean[:, :2].copy(),
             velocity_mps=shown.place.mean[:, 2:4].copy(),
-            covariance=ground.reported_covariance(shown.place, camera, self.config.places),
+            covariance=ground.reported_covariance(shown.place, camera, places),
         )
 
 
 def _seconds(t_ns: I64) -> F64:
     return np.asarray(t_ns * 1e-9, np.float64)
+
+
+def _log_odds(p: F64 | float) -> F64:
+    p = np.clip(p, _ODDS_LIMIT, 1 - _ODDS_LIMIT)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def _no_detections() -> _Seen:
@@ -272,11 +226,12 @@ def _no_detections() -> _Seen:
 
 def _first_of_doubles(xyxy: F64, class_id: I64, double_iou: float) -> Bool:
     """(n,) bool: boxes, best first, that no better kept box of their class overlaps that much."""
-    double = (pairwise_iou(xyxy, xyxy) > double_iou) & (class_id[:, None] == class_id)
+    i, j, iou = touching(xyxy, xyxy)
+    double = (i < j) & (iou > double_iou) & (class_id[i] == class_id[j])
     keep = np.ones(len(xyxy), np.bool_)
-    for i in range(len(xyxy)):
-        if keep[i]:
-            keep[i + 1 :] &= ~double[i, i + 1 :]
+    for better, worse in zip(i[double].tolist(), j[double].tolist()):
+        if keep[better]:
+            keep[worse] = False
     return keep
 
 
@@ -284,18 +239,59 @@ def _take(seen: _Seen, keep: I64) -> _Seen:
     return _Seen(seen.xyxy[keep], seen.score[keep], seen.class_id[keep], seen.state[keep])
 
 
-def _born(seen: _Seen, t_ns: int, camera: Camera | None, config: TrackerConfig) -> _Table:
+def _without_rivals(seen: _Seen, config: TrackerConfig) -> _Seen:
+    """Scores lessened where a detection of an excluding class lies in the same place."""
+    group = np.arange(len(CLASSES))
+    for number, classes in enumerate(config.rivals):
+        group[list(classes)] = len(CLASSES) + number
+    kind = group[seen.class_id]
+    some = np.flatnonzero(kind >= len(CLASSES))
+    if not len(some) or (seen.class_id[some] == seen.class_id[some[0]]).all():
+        return seen
+    i, j, iou = touching(seen.xyxy[some], seen.xyxy[some])
+    i, j = some[i], some[j]
+    rival = (iou > config.rival_iou) & (kind[i] == kind[j]) & (seen.class_id[i] != seen.class_id[j])
+    strongest = np.zeros(len(seen.score))
+    np.maximum.at(strongest, i[rival], seen.score[j[rival]])
+    new = seen.score * (1 - strongest)
+    order = np.argsort(-new, kind="stable")
+    return _take(replace(seen, score=new), order[new[order] >= config.low_score])
+
+
+def _born(
+    seen: _Seen, rate: F64, t_ns: int, camera: Camera | None, config: TrackerConfig
+) -> _Table:
     n = len(seen.score)
     time = np.full(n, t_ns, np.int64)
+    doubt = _log_odds(config.sure_score) - _log_odds(config.report_score)
+    place = ground.GroundState.unknown(n)
+    if config.places is not None:
+        place = ground.start(seen.xyxy, seen.class_id, camera, config.places)
+    box = motion.start(seen.state, rate, config.boxes)
     return _Table(
-        np.zeros(n, np.int64),
-        seen.class_id,
-        seen.score,
-        time,
-        time,
-        motion.start(seen.state, config.boxes),
-        ground.start(seen.xyxy, seen.class_id, camera, config.places),
+        np.zeros(n, np.int64), seen.class_id, _log_odds(seen.score) - doubt, time, time, box, place
     )
+
+
+def _turned(
+    table: _Table,
+    seen: _Seen,
+    dt_s: float,
+    reach_px: float,
+    config: TrackerConfig,
+    own: ego.EgoConfig,
+) -> _Table:
+    """Predictions moved sideways where that makes most of them fit at once."""
+    noise = motion.measurement_variance(table.box.mean, config.boxes)
+    shift_px = ego.common_shift(
+        table.box, table.class_id, seen.state, seen.class_id, noise, reach_px, own
+    )
+    if not shift_px:
+        return table
+    mean, rate = table.box.mean.copy(), table.box.rate.copy()
+    mean[:, 0] += shift_px
+    rate[:, 0] += shift_px / dt_s
+    return replace(table, box=motion.BoxState(mean, rate, table.box.cov))
 
 
 def _match(table: _Table, seen: _Seen, config: TrackerConfig) -> tuple[I64, I64]:
@@ -306,21 +302,23 @@ def _match(table: _Table, seen: _Seen, config: TrackerConfig) -> tuple[I64, I64]
     mean, spread = table.box.mean, table.box.cov[..., 0]
     size = np.exp(mean[:, 2:])
     widen = np.minimum(config.widening * np.sqrt(spread[:, :2]), config.max_widening_sizes * size)
-    overlap = pairwise_iou(motion.boxes_from_state(mean), seen.xyxy, widen)
+    rows, cols, overlap = touching(motion.boxes_from_state(mean), seen.xyxy, widen)
+    alike = table.class_id[rows] == seen.class_id[cols]
+    rows, cols, overlap = rows[alike], cols[alike], overlap[alike]
     noise = motion.measurement_variance(mean, config.boxes)
     noise[:, 2:] += np.square(config.gate_log_size_std)
-    far = mahalanobis_squared(mean, spread + noise, seen.state) / config.gate**2
+    far = mahalanobis_squared(mean[rows], (spread + noise)[rows], seen.state[cols]) / config.gate**2
     cost = 1 - overlap + config.gate_weight * far
-    near = (far <= 1) & (table.class_id[:, None] == seen.class_id)
-    high = seen.score >= config.high_score
-    rows, cols = assign(cost, near & (overlap >= config.min_iou) & high)
-    left = np.ones(len(table), bool)
-    left[rows] = False
-    if high.all() or not left.any():
-        return rows, cols
-    second = near & (overlap >= config.min_iou_low) & ~high & left[:, None]
-    rows2, cols2 = assign(cost, second)
-    return np.concatenate([rows, rows2]), np.concatenate([cols, cols2])
+    sure = seen.score[cols] >= config.high_score
+    near = far <= 1
+    first = np.flatnonzero(near & sure & (overlap >= config.min_iou))
+    first = first[assign(rows[first], cols[first], cost[first])]
+    left = np.ones(len(table), np.bool_)
+    left[rows[first]] = False
+    second = np.flatnonzero(near & ~sure & left[rows] & (overlap >= config.min_iou_low))
+    second = second[assign(rows[second], cols[second], cost[second])]
+    both = np.concatenate([first, second])
+    return rows[both], cols[both]
 
 
 def _updated(
@@ -336,26 +334,26 @@ def _updated(
     alike = np.maximum(1.0, config.boxes.correlation_s / np.maximum(elapsed_s, 1e-3))
     noise = motion.measurement_variance(table.box.mean[rows], config.boxes) * alike[:, None]
     place = table.place
-    if camera is not None:
+    if camera is not None and config.places is not None:
         kind = seen.class_id[cols]
         place = ground.update(place, rows, seen.xyxy[cols], kind, elapsed_s, camera, config.places)
-    score, last_ns = table.score.copy(), table.last_ns.copy()
+    odds, last_ns = table.odds.copy(), table.last_ns.copy()
     fresh = 1 - np.exp(-elapsed_s / config.score_time_s)
-    score[rows] += fresh * (seen.score[cols] - score[rows])
+    odds[rows] += fresh * (_log_odds(seen.score[cols]) - odds[rows])
     last_ns[rows] = t_ns
     box = motion.update(table.box, rows, seen.state[cols], noise)
-    return replace(table, score=score, last_ns=last_ns, box=box, place=place)
+    return replace(table, odds=odds, last_ns=last_ns, box=box, place=place)
 
 
-def _births(table: _Table, rows: I64, cols: I64, seen: _Seen, config: TrackerConfig) -> I64:
+def _births(rows: I64, cols: I64, seen: _Seen, config: TrackerConfig) -> I64:
     """Unmatched detections (k,) sure enough and no double of an object seen in this frame."""
     free = seen.score >= config.birth_score
     free[cols] = False
     births = np.flatnonzero(free)
     if len(births) and len(rows):
-        double = pairwise_iou(seen.xyxy[births], seen.xyxy[cols]) > config.duplicate_iou
-        double &= seen.class_id[births, None] == seen.class_id[cols]
-        births = births[~double.any(axis=1)]
+        i, j, iou = touching(seen.xyxy[births], seen.xyxy[cols])
+        double = (iou > config.duplicate_iou) & (seen.class_id[births[i]] == seen.class_id[cols[j]])
+        births = np.delete(births, i[double])
     return births
 
 
@@ -364,8 +362,9 @@ def _survivors(table: _Table, t_ns: int, camera: Camera | None, config: TrackerC
     unseen_s = _seconds(t_ns - table.last_ns)
     limit = np.where(table.track_id > 0, config.max_coast_s, config.tentative_unseen_s)
     keep = unseen_s <= limit + _EVEN
+    sane = (table.box.mean[:, 2:] < _MAX_LOG_SIZE).all(axis=1)
     if camera is not None:
-        centre, size = table.box.mean[:, :2], (camera.width_px, camera.height_px)
-        inside = ((centre > 0) & (centre < size)).all(axis=1)
-        keep &= inside | (table.last_ns == t_ns)
+        box, size = motion.boxes_from_state(table.box.mean), (camera.width_px, camera.height_px)
+        sane &= ((box[:, 2:] > 0) & (box[:, :2] < size)).all(axis=1)
+    keep &= sane | (table.last_ns == t_ns)
     return table if keep.all() else table.select(keep)

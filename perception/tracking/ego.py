@@ -1,0 +1,188 @@
+"""The own motion as the tracked boxes tell it, to guess how an object just found will move.
+
+An object that stands drifts through the picture as the own car's speed and turning say: its log
+height grows by speed / distance, its centre leaves the vanishing point at the same rate, and
+turning moves everything sideways alike. Speed and yaw rate are fitted to all tracked objects at
+once, each trusted as little as it may itself move; so where most traffic stands they are the own
+car's, and in a stream of traffic those relative to the stream. Either is the best guess for a
+newcomer: seen twice a second, a row of parked cars cannot be told apart without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.camera import Camera
+from perception.tracking.ground import LOG_HEIGHTS
+from perception.tracking.motion import BoxState
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+_ROUNDS = 4
+_MAX_GROWTH_PS = 2.0
+_VOTERS = 40
+_FIT = 12.0  # greatest squared misfit of a vote, of three numbers in standard deviations
+
+
+@dataclass(frozen=True)
+class EgoConfig:
+    """How the own motion changes and how much others tell of it.
+
+    Attributes:
+        first_speed_mps, first_turn_radps: spread of the own motion at first.
+        speed_drift: m / s^1.5, how fast the own speed may change.
+        turn_drift: rad / s^1.5, how fast the own yaw rate may change.
+        speed_time_s, turn_time_s: time constants of their decay to nothing while no object
+            tells of them.
+        others_speed_mps: (along the view, across, up) spread of the objects' own speeds.
+        max_turn_radps: faster turning within one frame is not looked for.
+        shift_share: a shift of the whole picture is believed when at least this share of the
+            tracks (and one) fits better by it.
+        shift_doubt, shift_doubt_radps: votes that a shift needs beyond that, by the logarithm of
+            its turning in the latter unit.
+    """
+
+    first_speed_mps: float = 10.0
+    first_turn_radps: float = 0.2
+    speed_drift: float = 5.0
+    turn_drift: float = 0.15
+    speed_time_s: float = 4.0
+    turn_time_s: float = 1.0
+    others_speed_mps: tuple[float, float, float] = (7.0, 0.75, 0.4)
+    max_turn_radps: float = 0.8
+    shift_share: float = 0.2
+    shift_doubt: float = 0.1
+    shift_doubt_radps: float = 0.05
+
+
+@dataclass(frozen=True)
+class EgoGuess:
+    """Own speed, how fast the picture turns (positive: to the right), and their variances."""
+
+    speed_mps: float
+    turn_radps: float
+    speed_variance: float
+    turn_variance: float
+
+    @classmethod
+    def unknown(cls, config: EgoConfig) -> EgoGuess:
+        return cls(0.0, 0.0, config.first_speed_mps**2, config.first_turn_radps**2)
+
+
+def _inverse_distance(mean: F64, class_id: I64, focal_px: float) -> F64:
+    """(n,) 1 / m from the height in the picture and the usual height of the class."""
+    return np.exp(mean[:, 3] - LOG_HEIGHTS[class_id]) / focal_px
+
+
+def _from_vanishing_point(mean: F64, camera: Camera) -> F64:
+    return mean[:, :2] - (float(camera.matrix[0, 2]), camera.horizon_row_px)
+
+
+def rates(mean: F64, class_id: I64, ego: EgoGuess, camera: Camera | None) -> F64:
+    """(n, 4) rates of the boxes ``mean`` (n, 4) of objects that stand; 0 without a camera."""
+    out = np.zeros_like(mean)
+    if camera is None or not len(mean):
+        return out
+    focal_px = float(camera.matrix[0, 0])
+    growth = ego.speed_mps * _inverse_distance(mean, class_id, focal_px)
+    growth = np.minimum(growth, _MAX_GROWTH_PS)
+    out[:, :2] = _from_vanishing_point(mean, camera) * growth[:, None]
+    out[:, 0] += ego.turn_radps * focal_px
+    out[:, 2:] = growth[:, None]
+    return out
+
+
+def fitted(
+    box: BoxState,
+    class_id: I64,
+    ego: EgoGuess,
+    dt_s: float,
+    camera: Camera,
+    config: EgoConfig,
+) -> EgoGuess:
+    """The own motion after ``dt_s`` from tracks seen at least twice: robust least squares.
+
+    Each track gives three equations, for the rates of its log height and of its centre; misfits
+    count less by Cauchy's weights.
+    """
+    if dt_s <= 0:
+        return ego
+    focal_px = float(camera.matrix[0, 0])
+    near = _inverse_distance(box.mean, class_id, focal_px)
+    off = _from_vanishing_point(box.mean, camera).T
+    slope = np.concatenate([near, off[0] * near, off[1] * near])
+    turns = np.zeros(len(slope))
+    turns[len(near) : 2 * len(near)] = focal_px
+    seen = np.concatenate([box.rate[:, 3], box.rate[:, 0], box.rate[:, 1]])
+    along, across, up = config.others_speed_mps
+    own = np.concatenate([0 * near, across * focal_px * near, up * focal_px * near])
+    variance = np.concatenate([box.cov[:, 3, 2], box.cov[:, 0, 2], box.cov[:, 1, 2]])
+    variance += own * own + np.square(along * slope)
+
+    speed_0 = ego.speed_mps * np.exp(-dt_s / config.speed_time_s)
+    turn_0 = ego.turn_radps * np.exp(-dt_s / config.turn_time_s)
+    trust_speed = 1 / (ego.speed_variance + config.speed_drift**2 * dt_s)
+    trust_turn = 1 / (ego.turn_variance + config.turn_drift**2 * dt_s)
+    speed, turn = speed_0, turn_0
+    for _ in range(_ROUNDS):
+        error = seen - slope * speed - turns * turn
+        weight = 1 / (variance + error * error / 4)
+        ss, st, tt = weight @ (slope * slope), weight @ (slope * turns), weight @ (turns * turns)
+        ys, yt = weight @ (slope * seen), weight @ (turns * seen)
+        ss, tt = ss + trust_speed, tt + trust_turn
+        ys, yt = ys + trust_speed * speed_0, yt + trust_turn * turn_0
+        det = ss * tt - st * st
+        speed, turn = (ys * tt - yt * st) / det, (yt * ss - ys * st) / det
+        if speed < 0:  # nobody drives backwards; a row of parked cars taken one for the next does
+            speed, turn = 0.0, yt / tt
+    return EgoGuess(float(speed), float(turn), float(tt / det), float(ss / det))
+
+
+def common_shift(
+    box: BoxState,
+    class_id: I64,
+    found: F64,
+    found_class: I64,
+    noise: F64,
+    reach_px: float,
+    config: EgoConfig,
+) -> float:
+    """How far (px, to the right) all predicted boxes lie beside the detections that fit them.
+
+    Turning moves everything alike, and a row of parked cars each taken for its neighbour looks
+    like one that stands. Each pair of a prediction and a detection of like size and height in the
+    picture proposes its own shift; the one under which most predictions find a detection wins,
+    where it wins clearly over none.
+
+    Args:
+        box, class_id: predictions; found: (m, 4) detections as (centre u, v, log width, log
+            height), found_class: (m,); noise: (n, 4) variance of a detection of each prediction.
+        reach_px: shift of the fastest turning.
+    """
+    few = np.argsort(-box.mean[:, 3], kind="stable")[:_VOTERS]
+    best = np.argsort(-found[:, 3], kind="stable")[:_VOTERS]
+    if min(len(few), len(best)) < 2:
+        return 0.0
+    variance = (box.cov[..., 0] + noise)[few]
+    off = found[best][None] - box.mean[few][:, None]
+    misfit = (np.square(off[..., 1:]) / variance[:, None, 1:]).sum(axis=2)
+    alike = class_id[few][:, None] == found_class[best]
+    i, j = np.nonzero((misfit < _FIT) & (np.abs(off[..., 0]) < reach_px) & alike)
+    if len(i) < 2:
+        return 0.0
+    shift = off[i, j, 0]
+    tried = np.append(shift, 0.0)
+    votes = np.exp(-misfit[i, j] / 2 - np.square(tried[:, None] - shift) / (2 * variance[i, 0]))
+    # each prediction has one vote: its best detection's
+    starts = np.flatnonzero(np.diff(i, prepend=-1))
+    support = np.maximum.reduceat(votes, starts, axis=1).sum(axis=1)
+    turn = tried * (config.max_turn_radps / reach_px) / config.shift_doubt_radps
+    support -= config.shift_doubt * np.log1p(turn * turn)
+    chosen = int(np.argmax(support))
+    if support[chosen] < support[-1] + max(1.0, config.shift_share * len(starts)):
+        return 0.0
+    return float((votes[chosen] * shift).sum() / votes[chosen].sum())
