@@ -15,16 +15,17 @@ _SQRT2 = 2.0**0.5
 _EDGE_REACH_M = 8.0
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``njit(cache=True)``, and without the cache where none can be written.
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``njit`` with a cache on disk, and without one where none can be written.
 
     Numba refuses to decorate when neither the source's folder nor the user's cache folder can
-    be written: read-only installs, containers.
+    be written: read-only installs, containers. Kernels run beside other Python threads and
+    divide by zero as NumPy does.
     """
     try:
-        return njit(cache=True)(function)  # type: ignore[no-any-return]
+        return njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
     except RuntimeError:
-        return njit(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
 def run(kernel: Callable[..., Any], *args: Any) -> Any:
@@ -41,8 +42,8 @@ def run(kernel: Callable[..., Any], *args: Any) -> Any:
     return kernel(*args)
 
 
-@_compiled
-def _push(key: Array, item: Array, size: int, new_key: float, new_item: int) -> None:
+@compiled
+def push(key: Array, item: Array, size: int, new_key: float, new_item: int) -> None:
     """Add to a binary heap of ``size`` entries; the arrays have room for one more."""
     hole = size
     while hole > 0:
@@ -54,8 +55,8 @@ def _push(key: Array, item: Array, size: int, new_key: float, new_item: int) -> 
     key[hole], item[hole] = new_key, new_item
 
 
-@_compiled
-def _pop(key: Array, item: Array, size: int) -> int:
+@compiled
+def pop(key: Array, item: Array, size: int) -> int:
     """Take the least item off a heap of ``size`` entries."""
     top = item[0]
     size -= 1
@@ -74,7 +75,7 @@ def _pop(key: Array, item: Array, size: int) -> int:
     return top  # type: ignore[no-any-return]
 
 
-@_compiled
+@compiled
 def search(
     cost: Array, start: int, goal: int, resolution: float, least: float, max_expanded: int
 ) -> tuple[Array, float, int]:
@@ -90,7 +91,7 @@ def search(
     best[start] = 0.0
     key[0], item[0], size, expanded = 0.0, start, 1, 0
     while size > 0 and expanded < max_expanded:
-        node = _pop(key, item, size)
+        node = pop(key, item, size)
         size -= 1
         if closed[node]:
             continue
@@ -111,12 +112,12 @@ def search(
                 best[to], parent[to] = g, node
                 a, b = abs(nr - goal_r), abs(nc - goal_c)
                 h = least * resolution * (max(a, b) + (_SQRT2 - 1.0) * min(a, b))
-                _push(key, item, size, g + h, to)
+                push(key, item, size, g + h, to)
                 size += 1
     return parent, np.inf, expanded
 
 
-@_compiled
+@compiled
 def _look(
     line: Array, edge: Array, r: int, y: float, resolution: float, origin_y: float, sign: int
 ) -> tuple[float, float]:
@@ -135,7 +136,7 @@ def _look(
     return to_line, -1.0
 
 
-@_compiled
+@compiled
 def _keep_off(error: float, left: float, right: float, keep: float) -> float:
     """Change a lateral step so that it keeps ``keep`` from the edges, or between them."""
     near_left = left >= 0 and left - error < keep
@@ -149,7 +150,7 @@ def _keep_off(error: float, left: float, right: float, keep: float) -> float:
     return error
 
 
-@_compiled
+@compiled
 def _lane_error(left: float, right: float, width: float, fit_left: bool, fit_right: bool) -> float:
     """Lateral way to the middle of a lane of which one line or both are seen."""
     if fit_left and fit_right:
@@ -157,7 +158,7 @@ def _lane_error(left: float, right: float, width: float, fit_left: bool, fit_rig
     return left - width / 2 if fit_left else width / 2 - right
 
 
-@_compiled
+@compiled
 def _edge_error(
     wide: float, share: float, same_road: bool, left: float, right: float, room_left: float,
     room_right: float,
@@ -172,7 +173,7 @@ def _edge_error(
     return 0.0
 
 
-@_compiled
+@compiled
 def march(
     line: Array, edge: Array, first_row: int, y: float, width: float, resolution: float,
     origin_y: float, edge_keep: float,

@@ -39,6 +39,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "distance": ("tools.distance", "run_distance"),
     "track": ("tools.track", "run_track"),
     "score-tracks": ("tools.score_tracks", "run_score_tracks"),
+    "plan": ("tools.plan", "run_plan"),
+    "warmup": ("tools.warmup", "run_warmup"),
     "calibrate-scores": ("tools.calibrate_scores", "run_calibrate_scores"),
 }
 

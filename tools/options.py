@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -265,6 +266,31 @@ def _add_calibrate_scores(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=_path, required=True, help="FILE.json")
 
 
+def _add_plan(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "plan",
+        help="find a way over an occupancy map",
+        description="Plan from pose to pose on a map in the form of ROS map_server; writes JSON.",
+    )
+    # else "--start -3,2,0" is taken for an option
+    p._negative_number_matcher = re.compile(r"-[\d.]")  # type: ignore[attr-defined]
+    p.add_argument("map", type=_path, help="YAML file of the map")
+    p.add_argument("--start", required=True, metavar="X,Y,YAW", help="rear axle, m and rad")
+    p.add_argument("--goal", required=True, metavar="X,Y,YAW", help="the same")
+    p.add_argument(
+        "--vehicle", type=_path, metavar="FILE.toml",
+        help="wheelbase_m, width_m, front_m, rear_m, max_steer_rad (a car of 4.3 m x 2.0 m)",
+    )  # fmt: skip
+    p.add_argument("--reverse", action="store_true", help="allow driving backwards")
+    p.add_argument("--deadline-ms", type=float, default=1000.0, help="(%(default)s)")
+    p.add_argument("--out", type=_path, required=True, help="JSON file to write")
+    p.add_argument("--png", type=_path, help="picture to write")
+
+
+def _add_warmup(sub: argparse._SubParsersAction) -> None:
+    sub.add_parser("warmup", help="compile the planner's kernels ahead")
+
+
 def _add_bench(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser("bench", help="time a part of the stack on this machine")
     what = p.add_subparsers(dest="what", required=True, metavar="PART")
@@ -287,7 +313,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     for add in (
         _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_render,
         _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
-        _add_score_tracks, _add_calibrate_scores, _add_bench,
+        _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, _add_bench,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

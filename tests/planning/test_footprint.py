@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from planning.footprint import Body, arc_room, clearance, field_of, room
+from tools.bench_plan_check import gaps, hits
+from tools.bench_plan_maps import VEHICLE
+
+BODY = Body(1.15, 2.15, 1.0)  # of VEHICLE
+
+
+def test_one_cell_beside_the_vehicle():
+    occupied = np.zeros((80, 80), bool)
+    occupied[45, 40] = True  # the square x 10.0 to 10.25, y 11.25 to 11.5
+    field = field_of(occupied, 0.25)
+    assert room(field, BODY, 9.0, 10.24, 1.0, 0.0) > 0
+    assert room(field, BODY, 9.0, 10.26, 1.0, 0.0) < 0
+    at = np.array([[9.0, 10.0, 0.0]])
+    assert clearance(field, BODY, at, 5.0) == pytest.approx(0.25)
+
+
+def test_outside_the_grid_is_occupied():
+    field = field_of(np.zeros((80, 80), bool), 0.25)
+    assert room(field, BODY, 1.01, 10.0, 1.0, 0.0) > 0
+    assert room(field, BODY, 0.99, 10.0, 1.0, 0.0) < 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_separating_axes_on_random_grids(seed):
+    rng = np.random.default_rng(seed)
+    occupied = rng.random((60, 60)) < 0.012
+    field = field_of(occupied, 0.25)
+    poses = rng.uniform((3, 3, -4), (12, 12, 4), (400, 3))
+    poses[:40, 2] = rng.integers(-2, 3, 40) * math.pi / 2  # along the cells
+    ours = [room(field, BODY, x, y, math.cos(a), math.sin(a)) < 0 for x, y, a in poses]
+    theirs = hits(occupied, 0.25, poses, VEHICLE)
+    assert 20 < theirs.sum() < 380
+    assert (np.array(ours) == theirs).all()
+
+
+def test_clearance_agrees_with_distances_between_shapes():
+    rng = np.random.default_rng(9)
+    occupied = rng.random((80, 80)) < 0.002
+    field = field_of(occupied, 0.25)
+    for pose in rng.uniform((4, 4, -3), (16, 16, 3), (60, 3)):
+        touches, gap = gaps(occupied, 0.25, pose[None], VEHICLE, 20.0)
+        if not touches[0]:
+            assert clearance(field, BODY, pose[None], 20.0) == pytest.approx(gap, abs=1e-6)
+
+
+def test_front_corner_is_checked_between_poses():
+    """Turning left the right front corner swings past a cell that no checked pose touches."""
+    start = np.array([10.0, 10.0, 0.0])
+    curvature, step = 0.228, 0.25
+    s = np.linspace(0, 0.25, 26)
+    corner = [
+        (
+            10 + math.sin(curvature * d) / curvature + 3.3 * math.cos(curvature * d)
+            + math.sin(curvature * d),
+            10 + (1 - math.cos(curvature * d)) / curvature + 3.3 * math.sin(curvature * d)
+            - math.cos(curvature * d),
+        )
+        for d in s
+    ]  # fmt: skip
+    cell = 0.01
+    occupied = np.zeros((2000, 2000), bool)
+    x, y = corner[13]
+    c, r = int(x / cell), int(y / cell)
+    occupied[r - 3 : r + 4, c - 3 : c + 4] = True
+    field = field_of(occupied, cell)
+    for d in (0.0, 0.25):
+        pose = start.copy()
+        assert room(field, BODY, pose[0] + d * 0.99, pose[1] + 0.007 * d / 0.25,
+                    math.cos(curvature * d), math.sin(curvature * d)) > 0  # fmt: skip
+    assert arc_room(field, BODY, start.copy(), curvature, 0.25, step) < 0

@@ -1,0 +1,203 @@
+"""How much of the planned path lies on labelled road, over labelled frames.
+
+    python -m tools.bench_plan_frames --data camvid --split val --clip-fps 15
+    python -m tools.bench_plan_frames --data bdd100k_subset --split test
+
+Each plan is projected into its picture and compared with the label of the drivable surface, metre
+by metre of the rear axle's way. Its beginning, where no labelled road lies below in the picture,
+is the own bonnet or hidden by it: the share is given without it and with it.
+
+A set that is a clip is replayed in order; of single frames each is shown three times, so that
+objects are confirmed, with nothing kept from frame to frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.camera import Camera
+from data.datasets import open_dataset
+from data.types import F64, U8, Frame, Plan, Sample, StepRecord
+from perception.runtime import load_model
+from tools.files import write_json, write_png
+from tools.stack import Stack
+
+_SHOWN = 3  # times a single frame is shown
+_STEP_M = 0.25
+_WORST = 9  # frames drawn
+_ON, _OFF, _UNSEEN = (0, 200, 0), (0, 0, 255), (255, 255, 0)
+
+
+@dataclass(frozen=True)
+class OnRoad:
+    """Of one frame's plan.
+
+    Attributes:
+        name: of the frame; status, reason: of the plan.
+        length_m: of the plan; on_m: of its part on the labelled surface; off_m: off it, before
+            the bonnet; bonnet_m: off it, on the bonnet.
+    """
+
+    name: str
+    status: str
+    reason: str
+    length_m: float
+    on_m: float
+    off_m: float
+    bonnet_m: float
+
+
+def labels_along(plan: Plan, camera: Camera, label: U8) -> tuple[F64, U8]:
+    """(n, 2) pixels every ``_STEP_M`` of the path and the label there; 255 out of the picture."""
+    if len(plan.x_m) < 2:
+        return np.zeros((0, 2)), np.zeros(0, np.uint8)
+    s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(plan.x_m), np.diff(plan.y_m)))])
+    at = np.arange(_STEP_M / 2, s[-1], _STEP_M)
+    xyz = np.column_stack([np.interp(at, s, plan.x_m), np.interp(at, s, plan.y_m), 0 * at])
+    pixels = camera.pixels_from_vehicle(xyz)
+    height, width = label.shape
+    with np.errstate(invalid="ignore"):
+        ok = np.all((pixels > -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=1)
+    ok = np.asarray(ok)
+    index = np.round(np.where(ok[:, None], pixels, 0.0)).astype(int)
+    return pixels, np.where(ok, label[index[:, 1], index[:, 0]], 255).astype(np.uint8)
+
+
+def share_on_road(name: str, plan: Plan, camera: Camera, label: U8) -> OnRoad:
+    """Measure one plan against a label of 1 road, 0 none, 255 unknown."""
+    pixels, value = labels_along(plan, camera, label)
+    bonnet = on_bonnet(pixels, value, label)
+    counts = (value == 1, (value == 0) & ~bonnet, bonnet)
+    on, off, hidden = (float(c.sum()) * _STEP_M for c in counts)
+    return OnRoad(name, str(plan.status), plan.reason, plan.length_m, on, off, hidden)
+
+
+def on_bonnet(pixels: F64, value: U8, label: U8) -> NDArray[np.bool_]:
+    """(n,) which places of a path, before it first meets labelled road, have none below them."""
+    out = np.zeros(len(value), np.bool_)
+    reach = round(0.05 * label.shape[1])
+    for i in range(int((value == 1).argmax()) if (value == 1).any() else len(value)):
+        if value[i] == 0:
+            u, v = round(pixels[i, 0]), round(pixels[i, 1])
+            rows: NDArray[np.bool_] = (label[:, max(0, u - reach) : u + reach + 1] == 1).any(axis=1)
+            out[i] = rows.any() and not rows[v:].any()
+    return out
+
+
+def replayed(
+    samples: Sequence[Sample], model: Any, clip_fps: float | None
+) -> Iterator[tuple[Sample, StepRecord]]:
+    """Run the stack over samples, as a clip or one by one."""
+    stack = Stack(model)
+    if clip_fps:
+        frames = [Frame(s.image, i, round(i * 1e9 / clip_fps)) for i, s in enumerate(samples)]
+        stack.look_ahead(frames)
+        for sample, frame in zip(samples, frames):
+            yield sample, stack.step(frame)
+        return
+    for sample in samples:
+        stack = Stack(model)
+        frame = Frame(sample.image, 0, 0)
+        stack.look_ahead([frame])
+        for i in range(_SHOWN):
+            record = stack.step(replace(frame, index=i, t_ns=i * 33_000_000))
+        yield sample, record
+
+
+def draw(sample: Sample, record: StepRecord, row: OnRoad) -> U8:
+    """The picture with the labelled surface tinted and the path: green on it, red off it."""
+    image = sample.image.copy()
+    if sample.drivable is not None:
+        on = sample.drivable == 1
+        image[on] = (0.75 * image[on] + (0, 50, 0)).astype(np.uint8)
+    if record.scene is not None and sample.drivable is not None:
+        pixels, value = labels_along(record.plan, record.scene.camera, sample.drivable)
+        for (u, v), label in zip(pixels[value != 255], value[value != 255]):
+            cv2.circle(image, (round(u), round(v)), 3, _ON if label == 1 else _OFF, -1, cv2.LINE_AA)
+    note = f"{row.name} {row.status} {row.on_m:.1f} m on, {row.off_m:.1f} m off"
+    image = np.asarray(cv2.resize(image, (640, round(640 * image.shape[0] / image.shape[1]))))
+    cv2.putText(image, note, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _UNSEEN, 1, cv2.LINE_AA)
+    return image
+
+
+def bench_plan_frames(
+    data: Path, split: str, clip_fps: float | None, out: Path | None, model: str = "base"
+) -> dict[str, Any]:
+    """Share of path length on the labelled surface and of frames with a plan, with bounds.
+
+    Returns:
+        ``share_on`` over all metres seen, ``share_planned`` of frames that got a path of 3 m
+        and more, counts, and an interval of each: bootstrap over frames, 95 %.
+    """
+    dataset = open_dataset(data, split)
+    samples = [dataset.load(i) for i in range(len(dataset))]
+    samples = [s for s in samples if s.drivable is not None]
+    loaded = load_model(model)
+    rows, tiles = [], []
+    for sample, record in replayed(samples, loaded, clip_fps):
+        assert sample.drivable is not None and record.scene is not None
+        row = share_on_road(sample.name, record.plan, record.scene.camera, sample.drivable)
+        rows.append(row)
+        if out is not None:
+            tiles.append((row.off_m, draw(sample, record, row)))
+    result = summarise(rows)
+    if out is not None:
+        write_json(out / "frames.json", {**result, "frames": [vars(r) for r in rows]})
+        worst = [image for _, image in sorted(tiles, key=lambda t: -t[0])[:_WORST]]
+        height = max(i.shape[0] for i in worst)
+        worst = [np.pad(i, ((0, height - i.shape[0]), (0, 0), (0, 0))) for i in worst]
+        worst += [np.zeros_like(worst[0])] * (-len(worst) % 3)
+        sheet = np.vstack([np.hstack(worst[k : k + 3]) for k in range(0, len(worst), 3)])
+        write_png(out / "worst.png", np.asarray(sheet, dtype=np.uint8))
+    return result
+
+
+def summarise(rows: Sequence[OnRoad], seed: int = 0) -> dict[str, Any]:
+    """Totals over frames, with 95 % bootstrap intervals."""
+    on = np.array([r.on_m for r in rows])
+    seen = on + np.array([r.off_m for r in rows])
+    whole = seen + np.array([r.bonnet_m for r in rows])
+    planned = np.array([r.length_m >= 3.0 for r in rows])
+    pick = np.random.default_rng(seed).integers(0, len(rows), (2000, len(rows)))
+    shares = on[pick].sum(axis=1) / np.maximum(seen[pick].sum(axis=1), 1e-9)
+    return {
+        "frames": len(rows),
+        "share_on": float(on.sum() / max(seen.sum(), 1e-9)),
+        "share_on_interval": np.percentile(shares, (2.5, 97.5)).tolist(),
+        "share_on_with_bonnet": float(on.sum() / max(whole.sum(), 1e-9)),
+        "share_planned": float(planned.mean()),
+        "share_planned_interval": np.percentile(planned[pick].mean(axis=1), (2.5, 97.5)).tolist(),
+        "metres_seen": float(seen.sum()),
+        "median_length_m": float(np.median([r.length_m for r in rows])),
+        "statuses": {s: sum(r.status == s for r in rows) for s in sorted({r.status for r in rows})},
+    }
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    p.add_argument("--data", type=Path, required=True, help="folder of a labelled set")
+    p.add_argument("--split", default="test")
+    p.add_argument("--clip-fps", type=float, help="the split is a clip of that rate")
+    p.add_argument("--model", default="base")
+    p.add_argument("--out", type=Path, help="folder for frames.json and worst.png")
+    a = p.parse_args()
+    cv2.setNumThreads(1)
+    if a.out is not None:
+        a.out.mkdir(parents=True, exist_ok=True)
+    result = bench_plan_frames(a.data, a.split, a.clip_fps, a.out, a.model)
+    for key, value in result.items():
+        print(f"{key}: {value}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
