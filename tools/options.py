@@ -288,7 +288,7 @@ def _add_plan(sub: argparse._SubParsersAction) -> None:
 
 
 def _add_warmup(sub: argparse._SubParsersAction) -> None:
-    sub.add_parser("warmup", help="compile the planner's kernels ahead")
+    sub.add_parser("warmup", help="compile the kernels of planner and renderer ahead")
 
 
 def _add_bench(sub: argparse._SubParsersAction) -> None:
@@ -302,6 +302,11 @@ def _add_bench(sub: argparse._SubParsersAction) -> None:
     q.add_argument("--workers", type=int, default=2, help="(%(default)s)")
     q.add_argument("--seconds", type=float, default=10.0, help="for each regime (%(default)s)")
     q.add_argument("--out", type=_path, help="folder for loader.json")
+    q = what.add_parser("render", help="how fast rendered frames come, on one core")
+    q.add_argument("--size", type=_size, default=(640, 384), help="(640x384)")
+    q.add_argument("--frames", type=int, default=60, help="of each look (%(default)s)")
+    q.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    q.add_argument("--out", type=_path, help="folder for render.json")
 
 
 def build_parser(version: str) -> argparse.ArgumentParser:

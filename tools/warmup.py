@@ -1,4 +1,4 @@
-"""``roadstack warmup``: compile the planner's kernels ahead of their first use."""
+"""``roadstack warmup``: compile the kernels of planner and renderer ahead of their first use."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def announce_compiling() -> None:
 
 
 def warm_up() -> float:
-    """Compile or load every kernel of ``planning``; seconds it took."""
+    """Compile or load every kernel of ``planning`` and of the renderer; seconds it took."""
     from data.camera import Camera
+    from data.synthetic.drive import random_sample
     from data.types import Detections, Scene, Surfaces, Tracks
     from planning.astar import astar
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
 
     begin = time.perf_counter()
+    random_sample(0, 64, 48, "rain")
     compile_kernels()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
     road = np.ones((90, 160), np.float32)
@@ -50,5 +52,5 @@ def run_warmup(args: argparse.Namespace) -> int:
     known = _is_compiled()
     seconds = warm_up()
     what = "loaded from numba's cache" if known else "compiled"
-    print(f"planner's kernels {what} in {seconds:.1f} s", file=sys.stderr)
+    print(f"kernels {what} in {seconds:.1f} s", file=sys.stderr)
     return 0

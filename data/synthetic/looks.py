@@ -23,6 +23,7 @@ class Look:
         lamps: strength of lamps and their bloom, 0 by day, 1 by night.
         gain, gamma: exposure; tint: white balance error (BGR).
         noise: deviation of sensor noise, 0..255; blur_px: lens blur at 1280 px width.
+        seed: of what chance decides later, such as where drops lie on the glass.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Look:
     tint: Bgr = (1.0, 1.0, 1.0)
     noise: float = 2.5
     blur_px: float = 0.8
+    seed: int = 0
 
     @property
     def sun_direction(self) -> np.ndarray:
@@ -76,6 +78,7 @@ def make_look(name: str, rng: np.random.Generator, vary: float = 1.0) -> Look:
         tint=(float(tint[0]), float(tint[1]), float(tint[2])),
         noise=float((4.5 if name == "night" else 1.8) * (1 + vary * rng.uniform(-0.5, 0.8))),
         blur_px=float(np.clip(0.85 + 0.35 * abs(spread[5]), 0.6, 2.2)),
+        seed=int(rng.integers(1 << 30)),
         **light,
     )
 
@@ -126,8 +129,8 @@ def _poor_light(
         return {
             "ambient": (0.58 * k, 0.55 * k, 0.52 * k), "sun": (0.02, 0.02, 0.02),
             "sky_top": (0.66, 0.64, 0.62), "sky_low": (0.74, 0.73, 0.72),
-            "cloud_bgr": (0.56, 0.55, 0.54),
-            "cloud": 0.7, "haze": (0.66, 0.65, 0.64), "visibility_m": rng.uniform(90.0, 260.0),
+            "cloud_bgr": (0.72, 0.71, 0.70),
+            "cloud": 0.85, "haze": (0.66, 0.65, 0.64), "visibility_m": rng.uniform(90.0, 260.0),
             "wet": 0.8,
             "rain": rng.uniform(0.3, 1.0), "lamps": 0.45,
         }, 0.6, 1.0  # fmt: skip

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 F32 = NDArray[np.float32]
-I32 = NDArray[np.int32]
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
 
 WHITE_UV = (32.0, 32.0, 32.0, 32.0)  # the atlas cell that leaves colours as they are
+DYES = 5  # colours of an instance: slot 0 is white, the others are given where it is placed
+
+# columns of ``Mesh.table``, one row a triangle: first what tells whether it is seen at all
+CORNER, NORMAL, RADIUS, CULL, GLOW, CORNER_2, CORNER_3, UV = 0, 3, 6, 7, 8, 9, 12, 15
+COLOUR, GLOSS, SLOT = 21, 24, 25
+COLUMNS = 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +34,8 @@ class Mesh:
         colour: (n, 3) float32 BGR in 0..1; gloss: (n,) share of sky reflected;
         glow: (n,) 0 lit from outside, above 0 shines by itself (and blooms at night from 1 on).
         cull: (n,) bool, hidden when seen from behind.
-        object_id: (n,) int32, the labelled object it belongs to, 0 for none.
+        slot: (n,) uint8, which colour of its instance dyes the triangle, 0 for none.
+        far: what to draw instead at a distance, of fewer triangles; None for the same.
     """
 
     corners_m: F32
@@ -35,30 +45,35 @@ class Mesh:
     gloss: F32
     glow: F32
     cull: NDArray[np.bool_]
-    object_id: I32
+    slot: U8
+    far: Mesh | None = None
 
     def __len__(self) -> int:
         return len(self.corners_m)
 
     @cached_property
-    def bounds(self) -> tuple[F32, F32]:
-        """Centre (n, 3) and radius (n,) of a ball around each triangle."""
-        a, b, c = np.moveaxis(self.corners_m, 1, 0)
-        centre = (a + b + c) / np.float32(3)
-        square = np.maximum.reduce([((p - centre) ** 2).sum(1) for p in (a, b, c)])
-        return centre, np.sqrt(square)
+    def table(self) -> F32:
+        """(n, COLUMNS) float32: all of it side by side, as the rasteriser reads it."""
+        n = len(self)
+        middle = self.corners_m.mean(1, keepdims=True)
+        radius = np.sqrt(((self.corners_m - middle) ** 2).sum(2).max(1, initial=0))
+        columns = (
+            self.corners_m[:, 0], self.normal, radius, self.cull, self.glow, self.corners_m[:, 1],
+            self.corners_m[:, 2], self.uv_px, self.colour, self.gloss, self.slot,
+        )  # fmt: skip
+        return np.concatenate([v.reshape(n, -1) for v in columns], 1, dtype=np.float32)
 
     @cached_property
-    def extent(self) -> tuple[F32, F32]:
-        """Lowest and highest x, y, z (3,) of all corners."""
-        return self.corners_m.min((0, 1)), self.corners_m.max((0, 1))
+    def bounds(self) -> F64:
+        """(10,): lowest and highest x, y, z of all corners, then centre and radius of a ball."""
+        low, high = self.corners_m.min((0, 1)), self.corners_m.max((0, 1))
+        centre = (low + high) / 2
+        reach = np.sqrt(((self.corners_m - centre) ** 2).sum(2).max())
+        return np.array([*low, *high, *centre, reach], np.float64)
 
-    def tagged(self, object_id: int) -> Mesh:
-        """The same mesh as a part of one labelled object."""
-        return replace(self, object_id=np.full(len(self), object_id, np.int32))
-
-    def select(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Mesh:
-        return Mesh(*(getattr(self, f.name)[keep] for f in fields(self)))
+    def dyed(self, slot: int) -> Mesh:
+        """The same with every triangle's colour multiplied by that slot of the instance."""
+        return replace(self, slot=np.full(len(self), slot, np.uint8))
 
     def moved(self, x_m: float, y_m: float, yaw_rad: float, z_m: float = 0.0) -> Mesh:
         """Turned by ``yaw_rad`` about z, then shifted."""
@@ -68,13 +83,11 @@ class Mesh:
         return replace(self, corners_m=self.corners_m @ turn + shift, normal=self.normal @ turn)
 
 
-def merge(meshes: list[Mesh]) -> Mesh:
+def merge(meshes: Sequence[Mesh]) -> Mesh:
     """All triangles in one soup."""
-    return Mesh(*(np.concatenate([getattr(m, f.name) for m in meshes]) for f in fields(Mesh)))
-
-
-def empty() -> Mesh:
-    return from_triangles(np.zeros((0, 3, 3)), (0, 0, 0))
+    names = [f.name for f in fields(Mesh) if f.name != "far"]
+    joined: list[Any] = [np.concatenate([getattr(m, name) for m in meshes]) for name in names]
+    return Mesh(*joined)
 
 
 def from_triangles(
@@ -106,7 +119,7 @@ def from_triangles(
         np.full(n, gloss, np.float32),
         np.full(n, glow, np.float32),
         np.full(n, outward_from is not None),
-        np.zeros(n, np.int32),
+        np.zeros(n, np.uint8),
     )
 
 

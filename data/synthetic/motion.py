@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ F64 = NDArray[np.float64]
 WHEELBASE_M = 2.75
 MAX_STEER_RAD = 0.55
 EASY_BRAKE_MPS2 = 1.2  # braking for a stop ahead begins where it takes this much
+BRAKING_MPS2 = -0.4  # from which on the brake lamps shine
 TAIL_S = 3.0  # tracks go on this long after the end of a drive, for those who look ahead
 
 
@@ -78,30 +79,52 @@ class Motion:
 
     def at(self, t_s: float) -> tuple[float, float, float, int]:
         """x, y, yaw and variant; held at both ends."""
-        i = int(np.clip(np.searchsorted(self.t_s, t_s, "right") - 1, 0, len(self.t_s) - 1))
-        x, y, yaw = (float(np.interp(t_s, self.t_s, v)) for v in (self.x_m, self.y_m, self.yaw_rad))
-        return x, y, yaw, int(self.variant[i])
+        if len(self.t_s) == 1:
+            return (
+                self.x_m.item(), self.y_m.item(), self.yaw_rad.item(), self.variant.item()
+            )  # fmt: skip
+        i = int(self.t_s.searchsorted(t_s, "right")) - 1
+        j, i = min(i + 1, len(self.t_s) - 1), max(i, 0)
+        t0, t1 = self.t_s.item(i), self.t_s.item(j)
+        k = min(max((t_s - t0) / (t1 - t0), 0.0), 1.0) if t1 > t0 else 0.0
+        x, y, yaw = self.x_m.item(i), self.y_m.item(i), self.yaw_rad.item(i)
+        x, y = x + (self.x_m.item(j) - x) * k, y + (self.y_m.item(j) - y) * k
+        return x, y, yaw + (self.yaw_rad.item(j) - yaw) * k, self.variant.item(i)
 
 
 def standing(x_m: float, y_m: float, yaw_rad: float, variant: int = 0) -> Motion:
-    return Motion(
-        np.zeros(1), np.array([x_m]), np.array([y_m]), np.array([yaw_rad]), np.array([variant])
-    )
+    row = np.array(((0.0, x_m, y_m, yaw_rad),))
+    return Motion(row[:, 0], row[:, 1], row[:, 2], row[:, 3], np.array((variant,)))
 
 
 def driving(
     road: Road, s_m: float, d_m: float, knots_s: ArrayLike, speeds_mps: ArrayLike,
     duration_s: float, oncoming: bool = False,
 ) -> Motion:  # fmt: skip
-    """Along a lane with speeds given at knots; brake lamps (variant 1) while slowing or stopped."""
+    """Along a lane with speeds given at knots; brake lamps (variant 1) while slowing or stopped.
+
+    With a duration of 0 it stands where it starts, its lamps as at that moment.
+    """
+    if duration_s == 0:
+        (t0, t1), (v0, v1) = np.asarray(knots_s, float)[:2], np.asarray(speeds_mps, float)[:2]
+        slows = (v1 - v0) / (t1 - t0) < BRAKING_MPS2 or v0 < 0.2
+        east, north, heading = road.place(s_m, d_m)
+        return standing(east, north, heading + (math.pi if oncoming else 0.0), int(slows))
     t = np.arange(0.0, duration_s + TAIL_S, 0.05)
     speed = np.interp(t, np.asarray(knots_s, float), np.asarray(speeds_mps, float))
     way = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * 0.05)])
     s = np.clip(s_m + (-way if oncoming else way), road.start_m, road.end_m)
     xy = road.at(s, d_m)
     yaw = road.yaw_at(s) + (math.pi if oncoming else 0.0)
-    braking = (np.gradient(speed, t) < -0.4) | (speed < 0.2)
+    braking = (np.gradient(speed, t) < BRAKING_MPS2) | (speed < 0.2)
     return Motion(t, xy[:, 0], xy[:, 1], yaw, braking.astype(np.int64))
+
+
+def pedalled(motion: Motion, steps: int, turn_m: float) -> Motion:
+    """The same track with variants 0..steps-1 going round once every ``turn_m``."""
+    way = np.hypot(np.diff(motion.x_m), np.diff(motion.y_m)).cumsum()
+    variant = (np.concatenate([[0.0], way]) / turn_m * steps).astype(np.int64) % steps
+    return replace(motion, variant=variant)
 
 
 def walking(

@@ -1,115 +1,79 @@
-"""What lies flat on the ground, as polygons in the world: surfaces, paint and the labels."""
+"""What lies flat on the ground, as rings of four corners: surfaces, paint and the labels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.camera import Camera
-from data.synthetic.road import Line, Road
+from data.synthetic.flat import LAYERS
+from data.synthetic.road import STEP_M, Line, Road
 
 F64 = NDArray[np.float64]
-I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
 
-NEAR_M = 0.4  # polygons are cut where they pass under the camera
-FAR_M = 220.0
-PIECE_M = 16.0  # strips are cut into pieces of this length, so that unseen ones are skipped
-SUBPIXEL_BITS = 4  # projected corners are whole numbers of 1/16 px
-OVERLAP_M = 0.06  # and overlap a little, against seams
-
-# Drawn in this order.
-LAYERS: tuple[str, ...] = (
-    "pavement", "asphalt", "worn", "patch", "tar", "kerb", "white", "yellow",
-)  # fmt: skip
-LABELS: tuple[str, ...] = ("drivable", "lane")
+ERROR_M = 0.012  # by which a piece of a strip may miss a curve
+PIECES_M = (2.0, 12.0)  # shortest and longest piece
+SEAM_POINTS = 10
+ARM_M = 75.0  # length of the crossing road's arms
 
 
 @dataclass(frozen=True, eq=False)
-class PolygonSet:
-    """Polygons as one array of points: xy_m (n, 2), first (k + 1,) offsets, layer (k,) names,
-    reach_m (k,) distance from the first point within which the whole polygon lies."""
+class Rings:
+    """xy_m (q, 4, 2) world corners of convex rings and their layer (q,) uint8 into
+    ``flat.LAYERS``, in the order to draw them."""
 
     xy_m: F64
-    first: NDArray[np.int64]
-    layer: NDArray[np.str_]
-    reach_m: F64
-
-    def projected(
-        self, camera: Camera, pose: tuple[float, float, float], far_m: float = FAR_M
-    ) -> dict[str, list[I32]]:
-        """Polygons (m, 2) by layer in 1/16 px, as seen from the vehicle at ``pose`` (x, y, yaw)."""
-        c, s = np.cos(pose[2]), np.sin(pose[2])
-        xy = (self.xy_m - pose[:2]) @ np.array([[c, -s], [s, c]])
-        heads = xy[self.first[:-1]]
-        near = (heads[:, 0] > -self.reach_m) & (np.hypot(*heads.T) - self.reach_m < far_m)
-        world = camera.vehicle_from_camera
-        cam = (np.column_stack([xy, np.zeros(len(xy))]) - world[:3, 3]) @ world[:3, :3]
-        uvw = cam @ camera.matrix.T
-        nearest = np.minimum.reduceat(cam[:, 2], self.first[:-1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            uv = fixed_point(uvw[:, :2] / uvw[:, 2:])
-        out: dict[str, list[I32]] = {name: [] for name in (*LAYERS, *LABELS)}
-        for i in np.flatnonzero(near):
-            a, b = self.first[i], self.first[i + 1]
-            if nearest[i] > NEAR_M:
-                out[str(self.layer[i])].append(uv[a:b])
-            else:
-                cut = _cut_near(uvw[a:b])
-                if len(cut) > 2:
-                    out[str(self.layer[i])].append(fixed_point(cut[:, :2] / cut[:, 2:]))
-        return out
-
-
-def fixed_point(uv_px: F64) -> I32:
-    """Pixels as whole 1/16 px, kept within what OpenCV can draw."""
-    with np.errstate(invalid="ignore"):
-        return np.clip(np.rint(uv_px * 2**SUBPIXEL_BITS), -5e5, 5e5).astype(np.int32)
-
-
-def _cut_near(uvw: F64) -> F64:
-    """Clip a polygon of homogeneous pixels (depth last) at ``NEAR_M``."""
-    nxt = np.roll(uvw, -1, 0)
-    inside, inside_next = uvw[:, 2] >= NEAR_M, nxt[:, 2] >= NEAR_M
-    crosses = inside != inside_next
-    t = np.zeros(len(uvw))
-    t[crosses] = (NEAR_M - uvw[crosses, 2]) / (nxt[crosses, 2] - uvw[crosses, 2])
-    edge = uvw + (nxt - uvw) * t[:, None]
-    both = np.stack([uvw, edge], 1).reshape(-1, 3)
-    return both[np.stack([inside, crosses], 1).ravel()]
+    layer: U8
 
 
 class _Builder:
-    """Collects polygons for one road."""
+    """Collects rings of one road: bands along it, corners along and across it, or in the world."""
 
     def __init__(self, road: Road) -> None:
         self.road = road
-        self.items: list[tuple[str, F64]] = []
+        bend = np.abs(np.diff(road.yaw_rad)).max(initial=0.0) / STEP_M
+        self.piece_m = float(np.clip(np.sqrt(8 * ERROR_M / max(bend, 1e-6)), *PIECES_M))
+        self.bands: dict[tuple[float, float], list[tuple[int, float, float]]] = {}
+        self.along: list[tuple[int, F64, F64]] = []
+        self.world: list[tuple[int, F64]] = []
 
-    def polygon(self, layer: str, xy_m: F64) -> None:
-        self.items.append((layer, xy_m))
+    def rings(self, layer: str, s_m: F64, d_m: F64) -> None:
+        """Rings by their corners' s and d, (n, 4) each."""
+        self.along.append((LAYERS.index(layer), s_m, d_m))
 
     def strip(self, layer: str, d0: float, d1: float, s0: float, s1: float) -> None:
-        """A band along the road, in pieces."""
-        edges = np.append(np.arange(s0, s1, PIECE_M), s1)
-        for a, b in pairwise(edges):
-            s = np.linspace(a, b + OVERLAP_M, max(2, int((b - a) / 1.25) + 1))
-            right, left = self.road.at(s, d0), self.road.at(s[::-1], d1)
-            self.polygon(layer, np.concatenate([right, left]))
+        """A band along the road."""
+        self.bands.setdefault((s0, s1), []).append((LAYERS.index(layer), d0, d1))
 
     def broken(self, layer: str, d0: float, d1: float) -> None:
         """A band over the whole road, interrupted at the junction."""
         for s0, s1 in open_ranges(self.road):
             self.strip(layer, d0, d1, s0, s1)
 
-    def done(self) -> PolygonSet:
-        sizes = [len(p) for _, p in self.items]
-        first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        reach = [float(np.hypot(*(p - p[0]).T).max()) for _, p in self.items]
-        layer = np.array([name for name, _ in self.items])
-        return PolygonSet(np.concatenate([p for _, p in self.items]), first, layer, np.array(reach))
+    def _pieces(self) -> list[tuple[NDArray[np.int64], F64, F64]]:
+        """The bands cut into pieces: layer (n,), s and d (n, 4); those of one length at once."""
+        out = []
+        for (s0, s1), bands in self.bands.items():
+            n = max(math.ceil((s1 - s0) / self.piece_m), 1)
+            cuts, m = np.linspace(s0, s1, n + 1), len(bands)
+            s = np.stack([cuts[:-1], cuts[1:], cuts[1:], cuts[:-1]], 1)
+            table = np.array(bands)
+            d = np.repeat(table[:, [1, 1, 2, 2]], n, 0)
+            layer = np.repeat(table[:, 0].astype(np.int64), n)
+            out.append((layer, np.broadcast_to(s, (m, n, 4)).reshape(-1, 4), d))
+        return out
+
+    def done(self) -> Rings:
+        rows = self._pieces() + [(np.full(len(s), k), s, d) for k, s, d in self.along]
+        s, d = (np.concatenate([row[k] for row in rows]) for k in (1, 2))
+        layers = [row[0] for row in rows] + [np.full(len(xy), k) for k, xy in self.world]
+        xy = np.concatenate([self.road.at(s, d), *(xy for _, xy in self.world)])
+        layer = np.concatenate(layers).astype(np.uint8)
+        order = np.argsort(layer, kind="stable")
+        return Rings(xy[order], layer[order])
 
 
 def open_ranges(road: Road) -> list[tuple[float, float]]:
@@ -120,8 +84,8 @@ def open_ranges(road: Road) -> list[tuple[float, float]]:
     return [(road.start_m, a), (b, road.end_m)]
 
 
-def ground_polygons(road: Road, rng: np.random.Generator) -> PolygonSet:
-    """Surfaces, paint, wear and label polygons of a road."""
+def ground_rings(road: Road, rng: np.random.Generator) -> Rings:
+    """Surfaces, paint, wear and label rings of a road."""
     build, lay = _Builder(road), road.layout
     right, left = lay.edge_m
     if lay.pavement_m:
@@ -149,8 +113,10 @@ def _line(build: _Builder, line: Line) -> None:
         return
     paint, gap = build.road.layout.dash_m
     for s0, s1 in open_ranges(build.road):
-        for s in np.arange(s0, s1 - paint, paint + gap):
-            build.strip(layer, d0, d1, s, s + paint)
+        a = np.arange(s0, s1 - paint, paint + gap)[:, None]
+        for share in (0.0, 0.5):  # in halves, to follow a bend
+            s = a + paint * (share + np.array([0.0, 0.5, 0.5, 0.0]))
+            build.rings(layer, s, np.broadcast_to([d0, d0, d1, d1], s.shape))
 
 
 def _wear(build: _Builder, rng: np.random.Generator) -> None:
@@ -161,19 +127,32 @@ def _wear(build: _Builder, rng: np.random.Generator) -> None:
             d = lay.lane_centre_m(lane) + side
             build.strip("worn", d - 0.28, d + 0.28, road.start_m, road.end_m)
     length = road.end_m - road.start_m
-    for _ in range(rng.poisson(length / 30)):
-        s, d = rng.uniform(road.start_m, road.end_m), rng.uniform(*lay.edge_m)
-        wide, long = rng.uniform(0.4, 1.6), rng.uniform(1.0, 7.0)
-        low, high = max(d - wide, lay.edge_m[0]), min(d + wide, lay.edge_m[1])
-        build.strip("patch", low, high, s, s + long)
-    for _ in range(rng.poisson(length / 25)):
-        s = rng.uniform(road.start_m, road.end_m)
-        n = int(rng.integers(4, 10))
-        along = s + np.cumsum(rng.uniform(0.2, 0.9, n))
-        across = rng.uniform(*lay.edge_m) + np.cumsum(rng.normal(0, 0.35, n))
-        across = np.clip(across, *lay.edge_m)
-        ring = [road.at(along, across), road.at(along[::-1], across[::-1] + 0.05)]
-        build.polygon("tar", np.concatenate(ring))
+    n = int(rng.poisson(length / 30))
+    s, at = rng.uniform(road.start_m, road.end_m, n), rng.uniform(*lay.edge_m, n)
+    wide, long = rng.uniform(0.4, 1.6, n), rng.uniform(1.0, 7.0, n)
+    low, high = np.maximum(at - wide, lay.edge_m[0]), np.minimum(at + wide, lay.edge_m[1])
+    corners = np.stack([s, s + long, s + long, s], 1), np.stack([low, low, high, high], 1)
+    build.rings("patch", *corners)
+    _seams(build, rng, int(rng.poisson(length / 25)))
+
+
+def _seams(build: _Builder, rng: np.random.Generator, count: int) -> None:
+    """Cracks filled with tar: each wanders along the road in a few straight pieces."""
+    road, (right, left) = build.road, build.road.layout.edge_m
+    s = rng.uniform(road.start_m, road.end_m, (count, 1)) + np.cumsum(
+        rng.uniform(0.4, 1.4, (count, SEAM_POINTS)), 1
+    )
+    d = rng.uniform(right, left, (count, 1)) + np.cumsum(
+        rng.normal(0, 0.25, (count, SEAM_POINTS)), 1
+    )
+    d = np.clip(d, right, left)
+    # as wide whichever way it runs
+    turn = np.arctan2(np.gradient(d, axis=1), np.gradient(s, axis=1))
+    ds, dd = -0.018 * np.sin(turn), 0.018 * np.cos(turn)
+    keep = np.arange(SEAM_POINTS - 1) < rng.integers(3, SEAM_POINTS, (count, 1))
+    ring = [[(v - e)[:, :-1], (v + e)[:, :-1], (v + e)[:, 1:], (v - e)[:, 1:]]
+            for v, e in ((s, ds), (d, dd))]  # fmt: skip
+    build.rings("tar", *(np.stack([c[keep] for c in corners], 1) for corners in ring))
 
 
 def _junction(build: _Builder, span: tuple[float, float]) -> None:
@@ -181,19 +160,19 @@ def _junction(build: _Builder, span: tuple[float, float]) -> None:
     road, lay = build.road, build.road.layout
     middle, half = sum(span) / 2, (span[1] - span[0]) / 2
     centre, yaw = road.at(middle, 0.0), float(road.yaw_at(middle))
-    along = np.array([np.cos(yaw), np.sin(yaw)])
-    across = np.array([-along[1], along[0]])
+    along = np.array([np.cos(yaw), np.sin(yaw)]) * half
+    across = np.array([-np.sin(yaw), np.cos(yaw)])
+    rings = []
     for side in (-1.0, 1.0):
         start = (lay.edge_m[1] if side > 0 else -lay.edge_m[0]) - 0.2
-        for t in np.arange(start, 75.0, PIECE_M):
-            ends = [centre + across * side * t, centre + across * side * (t + PIECE_M + 0.1)]
-            ring = [ends[0] - along * half, ends[1] - along * half]
-            ring += [ends[1] + along * half, ends[0] + along * half]
-            build.polygon("asphalt", np.array(ring))
+        near, far = centre + across * side * start, centre + across * side * ARM_M
+        rings.append([near - along, far - along, far + along, near + along])
+    build.world.append((LAYERS.index("asphalt"), np.array(rings)))
     if not lay.zebra:
         return
     right, left = lay.edge_m
-    for d in np.arange(right + 0.4, left - 0.6, 1.1):
-        build.strip("white", d, d + 0.55, span[0] - 4.2, span[0] - 1.2)
-        build.strip("white", d, d + 0.55, span[1] + 1.2, span[1] + 4.2)
+    d = np.arange(right + 0.4, left - 0.6, 1.1)
+    for s0, s1 in ((span[0] - 4.2, span[0] - 1.2), (span[1] + 1.2, span[1] + 4.2)):
+        s = np.broadcast_to(np.array([s0, s1, s1, s0]), (len(d), 4))
+        build.rings("white", s, np.stack([d, d, d + 0.55, d + 0.55], 1))
     build.strip("white", lay.own_m[0], lay.own_m[1], span[0] - 6.2, span[0] - 5.8)

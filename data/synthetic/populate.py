@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from data.synthetic import people, roadside, vehicles
-from data.synthetic.mesh import Mesh
-from data.synthetic.motion import Motion, driving, standing, walking
+from data.synthetic.motion import Motion, driving, pedalled, standing, walking
 from data.synthetic.scenes import Part, SceneBuilder
 
 RIGHT, LEFT = -1, 1
@@ -49,57 +48,63 @@ def roadsides(build: SceneBuilder, density: float = 1.0) -> None:
 def _buildings(build: SceneBuilder, side: int) -> None:
     rng, lay = build.rng, build.road.layout
     s = build.road.start_m + rng.uniform(0, 8)
+    turn = math.pi if side == RIGHT else 0.0
     while s < build.road.end_m - 12:
-        wide = float(rng.uniform(9, 26))
-        middle = s + wide / 2
-        s += wide + float(rng.choice([0.3, 0.6, 5.0, 12.0], p=[0.4, 0.3, 0.2, 0.1]))
-        if _in_junction(build, middle, wide / 2 + 3):
+        block = roadside.building(int(rng.integers(roadside.BUILDINGS)))
+        middle = s + block.wide_m / 2
+        s += block.wide_m + (0.3, 0.3, 0.3, 0.3, 0.6, 0.6, 0.6, 5.0, 5.0, 12.0)[rng.integers(10)]
+        if _in_junction(build, middle, block.wide_m / 2 + 3):
             continue
-        deep = float(rng.uniform(9, 15))
-        set_back = lay.pavement_m + float(rng.choice([0.2, 1.0, 4.0], p=[0.5, 0.3, 0.2]))
-        floors = int(rng.choice([1, 2, 3, 4, 6, 9], p=[0.2, 0.26, 0.22, 0.16, 0.1, 0.06]))
-        mesh = roadside.building(rng, wide, deep, floors)
-        d = _side(build, side, set_back + deep / 2)
-        turn = math.pi if side == RIGHT else 0.0
-        build.scenery(mesh, build.at(middle, d, turn), (wide, deep, 3.2 * floors + 4))
+        set_back = lay.pavement_m + (0.2, 0.2, 0.2, 1.0, 1.0, 4.0)[rng.integers(6)]
+        d = _side(build, side, set_back + block.deep_m / 2)
+        size = (block.wide_m, block.deep_m, block.height_m)
+        place = build.at(middle, d, turn)
+        build.scenery(block.mesh, place, size, (roadside.wall_colour(rng),))
+
+
+def _tree(build: SceneBuilder, s: float, d: float) -> None:
+    rng = build.rng
+    mesh = roadside.tree(int(rng.integers(roadside.TREES)))
+    place, scale = build.at(s, d, float(rng.uniform(-3, 3))), float(rng.uniform(0.75, 1.2))
+    build.scenery(mesh, place, (3.0, 3.0, 6.0), (roadside.leaf_colour(rng),), scale)
 
 
 def _row_of_trees(build: SceneBuilder, side: int, out_m: float, gap_m: float, share: float) -> None:
     rng = build.rng
-    for s in np.arange(build.road.start_m, build.road.end_m - 2, gap_m):
+    for s in np.arange(build.road.start_m, build.road.end_m - 2, gap_m).tolist():
         if rng.random() > share or _in_junction(build, s, 5):
             continue
-        where = build.at(s + rng.uniform(-2, 2), _side(build, side, out_m + rng.uniform(0, 0.8)))
-        build.scenery(roadside.tree(rng), where, (3.0, 3.0, 6.0))
+        _tree(build, s + rng.uniform(-2, 2), _side(build, side, out_m + rng.uniform(0, 0.8)))
 
 
 def _woods(build: SceneBuilder, side: int, density: float) -> None:
     rng = build.rng
     thick = float(rng.uniform(0.2, 1.0)) * density
-    for s in np.arange(build.road.start_m, build.road.end_m - 2, 5.0):
+    for s in np.arange(build.road.start_m, build.road.end_m - 2, 5.0).tolist():
         if rng.random() < thick:
-            where = build.at(s + rng.uniform(-2, 2), _side(build, side, rng.uniform(3.5, 22)))
-            build.scenery(roadside.tree(rng, 120), where, (3.5, 3.5, 6.0))
+            _tree(build, s + rng.uniform(-2, 2), _side(build, side, rng.uniform(3.5, 22)))
         if rng.random() < thick * 0.3:
             where = build.at(s, _side(build, side, rng.uniform(2.5, 6)))
-            build.scenery(roadside.bush(rng, 4.0, float(rng.uniform(0.7, 1.8))), where)
+            mesh = roadside.bush(int(rng.integers(roadside.BUSHES)))
+            build.scenery(mesh, where, dye=(roadside.leaf_colour(rng),))
         if rng.random() < 0.02:
-            wide = float(rng.uniform(8, 14))
+            block = roadside.building(3 * int(rng.integers(roadside.BUILDINGS // 3)))
             turn = math.pi if side == RIGHT else 0.0
             where = build.at(s, _side(build, side, rng.uniform(16, 30)), turn)
-            build.scenery(roadside.building(rng, wide, 9.0, int(rng.integers(1, 3))), where)
+            build.scenery(block.mesh, where, dye=(roadside.wall_colour(rng),))
 
 
 def _rails(build: SceneBuilder, d_m: float) -> None:
     mesh = roadside.rail(8.0)
-    for s in np.arange(build.road.start_m + 4, build.road.end_m - 4, 8.0):
+    for s in np.arange(build.road.start_m + 4, build.road.end_m - 4, 8.0).tolist():
         build.scenery(mesh, build.at(s, d_m))
 
 
 def _lamps(build: SceneBuilder) -> None:
     mesh = roadside.street_lamp(2.2)
     start = build.rng.uniform(0, 25)
-    for i, s in enumerate(np.arange(build.road.start_m + start, build.road.end_m - 2, 27.0)):
+    places = np.arange(build.road.start_m + start, build.road.end_m - 2, 27.0).tolist()
+    for i, s in enumerate(places):
         if _in_junction(build, s, 1):
             continue
         side = RIGHT if i % 2 else LEFT
@@ -109,10 +114,10 @@ def _lamps(build: SceneBuilder) -> None:
 
 def _clutter(build: SceneBuilder, side: int) -> None:
     rng = build.rng
-    for s in np.arange(build.road.start_m, build.road.end_m - 2, 9.0):
+    for s in np.arange(build.road.start_m, build.road.end_m - 2, 9.0).tolist():
         if rng.random() < 0.3 and not _in_junction(build, s, 3):
             where = build.at(s + rng.uniform(-3, 3), _side(build, side, rng.uniform(0.4, 2.0)))
-            build.scenery(roadside.bin_or_box(rng), where)
+            build.scenery(roadside.clutter(int(rng.integers(3))), where)
 
 
 def add_sign(build: SceneBuilder, kind: str, s_m: float, d_m: float, size_m: float = 0.75) -> None:
@@ -127,11 +132,11 @@ def random_signs(build: SceneBuilder, first_m: float, gap_m: float) -> None:
     rng = build.rng
     s = first_m + rng.uniform(0, gap_m)
     while s < build.road.end_m - 10:
-        kind = str(rng.choice(["limit", "warning", "guide", "yield", "stop"]))
+        kind = ("limit", "warning", "guide", "yield", "stop")[rng.integers(5)]
         if build.road.layout.kind == "motorway":
-            kind = str(rng.choice(["guide", "limit", "guide"]))
+            kind = ("guide", "limit", "guide")[rng.integers(3)]
         big = kind == "guide" and build.road.layout.kind == "motorway"
-        size = 2.4 if big else float(rng.uniform(0.6, 0.9))
+        size = 2.4 if big else 0.6 + 0.05 * int(rng.integers(7))
         side = RIGHT if rng.random() < 0.8 else LEFT
         if not _in_junction(build, s, 1):
             add_sign(build, kind, s, _side(build, side, rng.uniform(0.4, 1.5)), size)
@@ -143,7 +148,7 @@ def add_traffic_lights(build: SceneBuilder, state: str) -> None:
     span, lay = build.road.layout.junction_m, build.road.layout
     if span is None:
         return
-    reach = float(build.rng.uniform(3.2, max(3.4, -lay.edge_m[0])))
+    reach = 3.4 + int(build.rng.integers(1 + max(int(-lay.edge_m[0] - 3.4), 0)))
     places = [(span[1] + 1.0, _side(build, RIGHT, 0.7), reach),
               (span[0] - 1.0, _side(build, RIGHT, 0.7), 0.0),
               (span[1] + 1.0, _side(build, LEFT, 0.7), 0.0)]  # fmt: skip
@@ -156,8 +161,8 @@ def add_traffic_lights(build: SceneBuilder, state: str) -> None:
 
 
 def add_vehicle(build: SceneBuilder, vehicle: vehicles.Vehicle, motion: Motion) -> None:
-    size = (vehicle.length_m, vehicle.width_m, vehicle.height_m)
-    build.moving([("vehicle", (vehicle.cruising, vehicle.braking), size, 0.86)], motion)
+    meshes = vehicle.cruising, vehicle.braking
+    build.moving([Part("vehicle", meshes, vehicle.size_m, vehicle.dye)], motion)
 
 
 def parked_cars(build: SceneBuilder, side: int, share: float) -> None:
@@ -170,9 +175,9 @@ def parked_cars(build: SceneBuilder, side: int, share: float) -> None:
         s += vehicle.length_m / 2
         if rng.random() < share and not _in_junction(build, s, 9):
             turn = (0.0 if side == RIGHT else math.pi) + rng.normal(0, 0.02)
-            size = (vehicle.length_m, vehicle.width_m, vehicle.height_m)
             where = build.at(s, d + rng.normal(0, 0.08), turn)
-            build.fixed(vehicle.parked, "vehicle", where, size, 0.86)
+            mesh, size = vehicle.cruising, vehicle.size_m
+            build.fixed(mesh, "vehicle", where, size, vehicle.dye, lamps=0.0)
         s += vehicle.length_m / 2 + rng.uniform(0.6, 1.8)
 
 
@@ -198,13 +203,9 @@ def lane_traffic(
 def add_pedestrian(build: SceneBuilder, motion: Motion) -> None:
     """A person whose motion has the walking variants (see ``motion.walking``)."""
     outfit = people.random_outfit(build.rng)
-    phases = [i / people.WALK_PHASES for i in range(people.WALK_PHASES)]
-    used = set(motion.variant.tolist())
-    meshes: list[Mesh] = []
-    for i, phase in enumerate([*phases, math.nan]):
-        known = meshes[-1] if meshes and i not in used else None
-        meshes.append(known or people.pedestrian(outfit, phase))
-    build.moving([("person", tuple(meshes), (0.5, 0.5, outfit.height_m), 0.72)], motion)
+    meshes = tuple(people.pedestrian(step) for step in range(people.WALK_PHASES + 1))
+    size = (0.5, 0.5, outfit.height_m)
+    build.moving([Part("person", meshes, size, outfit.dye, outfit.scale)], motion)
 
 
 def stroll(build: SceneBuilder, s_m: float, d_m: float, back: bool, speed_mps: float) -> Motion:
@@ -233,8 +234,9 @@ def random_people(build: SceneBuilder, number: int) -> None:
     for _ in range(number):
         s = float(build.road.start_m + 25 + rng.gamma(2.0, 14.0))
         variant = int(rng.integers(people.WALK_PHASES + 1))
-        turn = float(rng.choice([0.0, math.pi])) + float(rng.normal(0, 0.2))
+        turn = math.pi * int(rng.integers(2)) + float(rng.normal(0, 0.2))
         if rng.random() < 0.25:
+            s += 6.0  # not right before the bonnet
             d = float(rng.uniform(*lay.edge_m))
             turn += math.pi / 2
         else:
@@ -251,11 +253,13 @@ def add_two_wheeler(build: SceneBuilder, motion: Motion, motor: bool, ridden: bo
     """A bicycle or motorcycle, usually with its rider as a person of its own."""
     rng = build.rng
     colour = vehicles.PAINTS[int(rng.integers(len(vehicles.PAINTS)))]
-    mesh = people.motorcycle(colour) if motor else people.bicycle(colour)
+    mesh = people.motorcycle() if motor else people.bicycle()
     size = (2.1 if motor else 1.75, 0.7, 1.6)
-    parts: list[Part] = [("two_wheeler", (mesh,), size, 0.45)]
+    parts = [Part("two_wheeler", (mesh,), size, (colour,))]
     if ridden:
         outfit = people.random_outfit(rng)
-        body = people.rider(outfit, helmet=motor or rng.random() < 0.5, pedal=rng.random())
-        parts.append(("person", (body,), (0.7, 0.6, 1.75), 0.6))
-    build.moving(parts, motion)
+        helmet, start = motor or rng.random() < 0.5, int(rng.integers(people.PEDALS))
+        turns = [start] if motor else [(start + k) % people.PEDALS for k in range(people.PEDALS)]
+        bodies = tuple(people.rider(helmet, k) for k in turns)
+        parts.append(Part("person", bodies, (0.7, 0.6, 1.75), outfit.dye))
+    build.moving(parts, motion if motor else pedalled(motion, people.PEDALS, people.TURN_M))

@@ -6,12 +6,15 @@ left. d = 0 is the line between own and oncoming traffic, so own lanes have nega
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 STEP_M = 0.5
 
 
@@ -62,29 +65,59 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Road:
-    """A centreline sampled every ``STEP_M`` from ``start_m`` on: xy_m (n, 2), yaw_rad (n,)."""
+    """A centreline sampled every ``STEP_M`` from ``start_m`` on: xy_m (n, 2), yaw_rad (n,).
+
+    ``tilt_rad`` (n,) is how far the ground ahead rises there against the plane that the vehicle
+    stands on: the slopes of the road, as a camera that nods sees them over flat ground.
+    """
 
     start_m: float
     xy_m: F64
     yaw_rad: F64
+    tilt_rad: F64
     layout: Layout
 
     @property
     def end_m(self) -> float:
         return self.start_m + (len(self.yaw_rad) - 1) * STEP_M
 
+    def _between(self, s_m: F64) -> tuple[I64, F64]:
+        """Index of the sample before, and the share of the way to the next (extrapolating)."""
+        grid = (s_m - self.start_m) / STEP_M
+        index = np.clip(grid.astype(np.int64), 0, len(self.yaw_rad) - 2)
+        return index, grid - index
+
+    @cached_property
+    def _rows(self) -> list[list[float]]:
+        """x, y and yaw of every sample: quicker to look up one by one than arrays."""
+        return np.column_stack([self.xy_m, self.yaw_rad]).tolist()
+
     def yaw_at(self, s_m: ArrayLike) -> F64:
-        grid = (np.asarray(s_m, float) - self.start_m) / STEP_M
-        return np.asarray(np.interp(grid, np.arange(len(self.yaw_rad)), self.yaw_rad))
+        i, t = self._between(np.asarray(s_m, float))
+        return np.asarray(self.yaw_rad[i] + (self.yaw_rad[i + 1] - self.yaw_rad[i]) * t)
+
+    def tilt_at(self, s_m: ArrayLike) -> F64:
+        i, t = self._between(np.asarray(s_m, float))
+        return np.asarray(self.tilt_rad[i] + (self.tilt_rad[i + 1] - self.tilt_rad[i]) * t)
 
     def at(self, s_m: ArrayLike, d_m: ArrayLike) -> F64:
-        """World x, y (..., 2) of a place on the road."""
-        s, d = np.broadcast_arrays(np.asarray(s_m, float), np.asarray(d_m, float))
-        grid, index = (s - self.start_m) / STEP_M, np.arange(len(self.yaw_rad))
-        yaw = np.interp(grid, index, self.yaw_rad)
-        x = np.interp(grid, index, self.xy_m[:, 0]) - np.sin(yaw) * d
-        y = np.interp(grid, index, self.xy_m[:, 1]) + np.cos(yaw) * d
-        return np.stack([x, y], -1)
+        """World x, y (..., 2) of a place on the road; straight on beyond its ends."""
+        s, d = np.asarray(s_m, float), np.asarray(d_m, float)
+        i, t = self._between(s)
+        yaw = self.yaw_rad[i] + (self.yaw_rad[i + 1] - self.yaw_rad[i]) * t
+        base = self.xy_m[i] + (self.xy_m[i + 1] - self.xy_m[i]) * t[..., None]
+        return base + np.stack([-np.sin(yaw), np.cos(yaw)], -1) * d[..., None]
+
+    def place(self, s_m: float, d_m: float) -> tuple[float, float, float]:
+        """World x, y and the road's heading at one place; quicker than ``at``."""
+        rows = self._rows
+        grid = (s_m - self.start_m) / STEP_M
+        i = min(max(int(grid), 0), len(rows) - 2)
+        t = grid - i
+        (x0, y0, yaw0), (x1, y1, yaw1) = rows[i], rows[i + 1]
+        yaw = yaw0 + (yaw1 - yaw0) * t
+        x, y = x0 + (x1 - x0) * t, y0 + (y1 - y0) * t
+        return x - math.sin(yaw) * d_m, y + math.cos(yaw) * d_m, yaw
 
     def locate(self, x_m: float, y_m: float) -> tuple[float, float]:
         """(s, d) of a world point, by its nearest centreline sample."""
@@ -97,21 +130,27 @@ class Road:
 
 
 def curved_road(
-    start_m: float, end_m: float, curvature_1pm: ArrayLike, layout: Layout
-) -> Road:  # fmt: skip
-    """Integrate a curvature profile (evenly spread over the length); s = 0 is the world origin,
-    heading along x."""
+    start_m: float,
+    end_m: float,
+    curvature_1pm: ArrayLike,
+    layout: Layout,
+    tilt_rad: ArrayLike = (0.0, 0.0),
+) -> Road:
+    """Integrate a curvature profile (its values evenly spread over the length, the tilt's too);
+    s = 0 is the world origin, heading along x."""
     n = int(np.ceil((end_m - start_m) / STEP_M)) + 1
     s = start_m + np.arange(n) * STEP_M
     knots = np.asarray(curvature_1pm, float)
     smooth = np.interp(s, np.linspace(start_m, end_m, len(knots)), knots)
+    slope = np.asarray(tilt_rad, float)
+    tilt = np.interp(s, np.linspace(start_m, end_m, len(slope)), slope)
     yaw = np.cumsum(smooth) * STEP_M
     yaw -= np.interp(0.0, s, yaw)
     middle = (yaw[:-1] + yaw[1:]) / 2
     xy = np.zeros((n, 2))
     xy[1:] = np.cumsum(np.stack([np.cos(middle), np.sin(middle)], 1), 0) * STEP_M
     origin = [np.interp(0.0, s, xy[:, k]) for k in (0, 1)]
-    return Road(start_m, xy - origin, yaw, layout)
+    return Road(start_m, xy - origin, yaw, tilt, layout)
 
 
 def urban(

@@ -1,8 +1,12 @@
-"""Trees, buildings, poles, lights and signs. Things that face the traffic look along -x."""
+"""Trees, buildings, poles, lights and signs. Things that face the traffic look along -x.
+
+What comes in variants is built once each; scenes vary them by colour (slot 1) and size.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,14 +23,20 @@ WALLS: tuple[Bgr, ...] = (
 LEAVES: tuple[Bgr, ...] = (
     (0.10, 0.24, 0.15), (0.08, 0.19, 0.13), (0.12, 0.30, 0.22), (0.10, 0.27, 0.23),
 )  # fmt: skip
+TREES, BUSHES, BUILDINGS = 24, 6, 48  # variants
+DYED: Bgr = (1.0, 1.0, 1.0)  # takes its colour from the instance
+CLUTTER: tuple[Bgr, ...] = ((0.18, 0.24, 0.16), (0.36, 0.38, 0.36), (0.10, 0.12, 0.12))
 BAY_M = 3.2  # a facade cell shows 4 floors of about this height
 
 
-def tree(rng: np.random.Generator, leaves: int = 170) -> Mesh:
-    """A trunk, a few dark lumps for the inside of the crown, and loose leaf clusters around."""
+@lru_cache(maxsize=TREES)
+def tree(variant: int) -> Mesh:
+    """A trunk, a few dark lumps for the inside of the crown, and loose leaf clusters around; the
+    leaves' colour in slot 1."""
+    rng, leaves = np.random.default_rng([variant, 12]), 170
     height = float(rng.uniform(5.0, 11.0))
     width = height * float(rng.uniform(0.24, 0.36))
-    base = np.array(LEAVES[int(rng.integers(len(LEAVES)))]) * rng.uniform(0.85, 1.25)
+    base = np.ones(3)
     parts = [tube((0, 0, 0), (0, 0, height * 0.6), (0.17, 0.10), (0.14, 0.17, 0.20), 6)]
     lumps = int(rng.integers(5, 8))
     middle = rng.normal(size=(lumps, 3)) * [width * 0.42, width * 0.42, height * 0.12]
@@ -38,6 +48,7 @@ def tree(rng: np.random.Generator, leaves: int = 170) -> Mesh:
         # the same dent for the same corner keeps the lump closed
         wave = np.sin(inner.corners_m @ rng.normal(0, 3.0 / r, (3, 3))).sum(2, keepdims=True)
         dented = (inner.corners_m * (1 + 0.14 * wave) + at).astype(np.float32)
+        inner = inner.dyed(1)
         uv = rng.uniform([u0, v0], [u1, v1], (len(inner), 3, 2)).astype(np.float32)
         tone = inner.colour * rng.uniform(0.8, 1.15, (len(inner), 1)).astype(np.float32)
         parts.append(replace(inner, corners_m=dented, uv_px=uv, colour=tone))
@@ -52,45 +63,73 @@ def tree(rng: np.random.Generator, leaves: int = 170) -> Mesh:
     shade = 0.72 + 0.4 * lift + rng.normal(0, 0.12, (leaves, 1))
     place = rng.uniform([u0, v0], [u1 - 60, v1 - 60], (leaves, 1, 2))
     twig_uv = place + rng.uniform(0, 60, (leaves, 3, 2))
-    parts.append(from_triangles(corners, base * shade, uv_px=twig_uv))
+    parts.append(from_triangles(corners, base * shade, uv_px=twig_uv).dyed(1))
     return merge(parts)
 
 
-def bush(rng: np.random.Generator, length_m: float, height_m: float) -> Mesh:
-    """A hedge along x."""
+@lru_cache(maxsize=BUSHES)
+def bush(variant: int) -> Mesh:
+    """A hedge along x, its colour in slot 1."""
+    rng = np.random.default_rng([variant, 13])
+    length_m, height_m = 4.0, float(rng.uniform(0.7, 1.8))
     n = int(18 * length_m)
     centre = rng.uniform([-length_m / 2, -0.5, 0.1], [length_m / 2, 0.5, height_m], (n, 3))
     corners = centre[:, None] + 0.34 * rng.normal(size=(n, 3, 3))
     corners[..., 2] = np.abs(corners[..., 2])
-    base = np.array(LEAVES[int(rng.integers(len(LEAVES)))])
-    colour = base * (0.6 + 0.5 * centre[:, 2:] / height_m + rng.normal(0, 0.07, (n, 1)))
-    return from_triangles(corners, colour)
+    colour = np.ones(3) * (0.6 + 0.5 * centre[:, 2:] / height_m + rng.normal(0, 0.07, (n, 1)))
+    return from_triangles(corners, colour).dyed(1)
 
 
-def building(rng: np.random.Generator, wide_m: float, deep_m: float, floors: int) -> Mesh:
-    """A block of ``wide_m`` along x (its street front at y = -deep/2) with windows all round."""
-    wall = np.array(WALLS[int(rng.integers(len(WALLS)))]) * rng.uniform(0.75, 1.1)
+def leaf_colour(rng: np.random.Generator) -> Bgr:
+    b, g, r = LEAVES[int(rng.integers(len(LEAVES)))]
+    k = float(rng.uniform(0.85, 1.25))
+    return b * k, g * k, r * k
+
+
+@dataclass(frozen=True, eq=False)
+class Building:
+    """A block with its street front at y = -deep / 2, the wall's colour in slot 1."""
+
+    mesh: Mesh
+    wide_m: float
+    deep_m: float
+    height_m: float
+
+
+@lru_cache(maxsize=BUILDINGS)
+def building(variant: int) -> Building:
+    """One of the blocks, its windows all round but at the back; every third one is low."""
+    rng = np.random.default_rng([variant, 14])
+    floors = 1 + variant % 2 if variant % 3 == 0 else int(rng.choice([2, 3, 4, 6, 9]))
+    wide = BAY_M * int(rng.integers(3, 9))
+    deep = float(rng.uniform(9, 15))
     height = floors * BAY_M + 1.2 * BAY_M
-    hx, hy = wide_m / 2, deep_m / 2
-    roof = box((-hx, -hy, height), (hx, hy, height + 0.6), wall * 0.9)
+    hx, hy = wide / 2, deep / 2
+    roof = box((-hx, -hy, height), (hx, hy, height + 0.6), (0.9,) * 3).dyed(1)
     style = f"facade_{'abcd'[int(rng.integers(4))]}"
     ground = "shop" if rng.random() < 0.5 else style
     corners = [(-hx, -hy), (hx, -hy), (hx, hy), (-hx, hy)]
     parts = [roof]
     for i in (0, 1, 3):  # the back is never seen
         a, b = np.array(corners[i]), np.array(corners[(i + 1) % 4])
-        parts += _front(a, b, 1.2 * BAY_M, height, wall, style, ground)
-    ledge = wall * 0.8
-    parts.append(box((-hx - 0.2, -hy - 0.2, height), (hx + 0.2, hy, height + 0.35), ledge))
-    parts.append(box((-hx - 0.08, -hy - 0.12, 1.14 * BAY_M), (hx, -hy, 1.24 * BAY_M), ledge))
-    parts += _lit_windows(rng, wide_m, hy, floors)
-    return merge(parts)
+        parts += _front(a, b, 1.2 * BAY_M, height, style, ground)
+    ledge = (0.8,) * 3
+    parts.append(box((-hx - 0.2, -hy - 0.2, height), (hx + 0.2, hy, height + 0.35), ledge).dyed(1))
+    low, high = (-hx - 0.08, -hy - 0.12, 1.14 * BAY_M), (hx, -hy, 1.24 * BAY_M)
+    parts.append(box(low, high, ledge).dyed(1))
+    parts += _lit_windows(rng, wide, hy, floors)
+    return Building(merge(parts), wide, deep, height)
+
+
+def wall_colour(rng: np.random.Generator) -> Bgr:
+    b, g, r = WALLS[int(rng.integers(len(WALLS)))]
+    k = float(rng.uniform(0.75, 1.1))
+    return b * k, g * k, r * k
 
 
 def _front(
-    a: np.ndarray, b: np.ndarray, ground_m: float, height: float, wall: np.ndarray,
-    style: str, ground: str,
-) -> list[Mesh]:  # fmt: skip
+    a: np.ndarray, b: np.ndarray, ground_m: float, height: float, style: str, ground: str
+) -> list[Mesh]:
     """Textured squares over one wall from a to b."""
     out = []
     length, step = float(np.hypot(*(b - a))), 4 * BAY_M
@@ -103,9 +142,11 @@ def _front(
             bands.append((z, z + high, style, high / step))
         for z0, z1, name, share in bands:
             ring = [(*p, z0), (*q, z0), (*q, z1), (*p, z1)]
-            tint = wall if name != "shop" else np.full(3, 0.5)
-            box_px = cell(name, part / step, share)
-            out.append(quad(ring, tint, cell_px=box_px, outward_from=(0, 0, (z0 + z1) / 2)))
+            inside, box_px = (0, 0, (z0 + z1) / 2), cell(name, part / step, share)
+            if name == "shop":
+                out.append(quad(ring, (0.5,) * 3, cell_px=box_px, outward_from=inside))
+            else:
+                out.append(quad(ring, DYED, cell_px=box_px, outward_from=inside).dyed(1))
     return out
 
 
@@ -122,14 +163,15 @@ def _lit_windows(rng: np.random.Generator, wide_m: float, hy: float, floors: int
     return out
 
 
-def traffic_light(state: str, arm_m: float, height_m: float = 5.2) -> tuple[Mesh, list[Mesh]]:
+@lru_cache(maxsize=64)
+def traffic_light(state: str, arm_m: float, height_m: float = 5.2) -> tuple[Mesh, tuple[Mesh, ...]]:
     """A pole with an arm over the road (towards +y) or none; returns the pole and the housings."""
     parts = [tube((0, 0, 0), (0, 0, height_m + 0.5), (0.10, 0.07), METAL, 8)]
     places = [(0.0, 0.0, 2.9)] if arm_m < 1 else [(0.0, arm_m, height_m - 0.55)]
     if arm_m >= 1:
         parts.append(tube((0, 0, height_m), (0, arm_m + 0.3, height_m), 0.055, METAL, 6))
         places.append((0.0, 0.25, 3.0))
-    return merge(parts), [_housing(np.array(p), state) for p in places]
+    return merge(parts), tuple(_housing(np.array(p), state) for p in places)
 
 
 def _housing(at: np.ndarray, state: str) -> Mesh:
@@ -151,6 +193,7 @@ def _housing(at: np.ndarray, state: str) -> Mesh:
     return merge(parts)
 
 
+@lru_cache(maxsize=64)
 def traffic_sign(kind: str, size_m: float, height_m: float) -> tuple[Mesh, Mesh]:
     """Post and plate; ``kind`` is a sign cell of the atlas, or 'yield'."""
     post = tube((0.03, 0, 0), (0.03, 0, height_m + size_m * 0.5), 0.035, METAL, 6)
@@ -191,6 +234,7 @@ def _plate_outline(kind: str, half: float) -> np.ndarray:
     return np.array([(-0.02, y, z) for y, z in yz])
 
 
+@lru_cache(maxsize=4)
 def street_lamp(arm_m: float) -> Mesh:
     """A lamp post, its arm towards +y."""
     head = (0.0, arm_m, 7.45)
@@ -203,6 +247,7 @@ def street_lamp(arm_m: float) -> Mesh:
     ])  # fmt: skip
 
 
+@lru_cache(maxsize=4)
 def rail(length_m: float) -> Mesh:
     """A guard rail along x with its posts."""
     half = length_m / 2
@@ -221,11 +266,12 @@ def rail(length_m: float) -> Mesh:
     return merge(parts)
 
 
-def bin_or_box(rng: np.random.Generator) -> Mesh:
-    """Street clutter: a bin, a cabinet or a bollard, none of them labelled."""
-    pick = int(rng.integers(3))
-    if pick == 0:
-        return tube((0, 0, 0), (0, 0, 0.95), 0.28, (0.18, 0.24, 0.16), 8)
-    if pick == 1:
-        return box((-0.35, -0.2, 0), (0.35, 0.2, 1.15), (0.36, 0.38, 0.36))
-    return tube((0, 0, 0), (0, 0, 0.9), 0.08, (0.10, 0.12, 0.12), 8)
+@lru_cache(maxsize=3)
+def clutter(kind: int) -> Mesh:
+    """A bin, a cabinet or a bollard, none of them labelled."""
+    colour = CLUTTER[kind]
+    if kind == 0:
+        return tube((0, 0, 0), (0, 0, 0.95), 0.28, colour, 8)
+    if kind == 1:
+        return box((-0.35, -0.2, 0), (0.35, 0.2, 1.15), colour)
+    return tube((0, 0, 0), (0, 0, 0.9), 0.08, colour, 8)

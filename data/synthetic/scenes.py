@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.synthetic.backdrop import Panorama, make_panorama
-from data.synthetic.ground import GroundStyle, random_style
+from data.synthetic.ground import GroundStyle, lit_tones, random_style
 from data.synthetic.looks import Look
-from data.synthetic.mesh import Mesh, empty, merge
+from data.synthetic.mesh import COLUMNS, DYES, Mesh
 from data.synthetic.motion import Motion, standing
-from data.synthetic.paint import PolygonSet, ground_polygons
+from data.synthetic.paint import Rings, ground_rings
+from data.synthetic.raster import Placed
 from data.synthetic.renderer import View
 from data.synthetic.road import Road
 from data.synthetic.textures import ATLASES, atlas
 from data.taxonomy import CLASS_ID
 
 F64 = NDArray[np.float64]
-BLOCK_M = 40.0
-# class name, mesh variants, (length, width, height) m, share of its outline it covers
-Part = tuple[str, tuple[Mesh, ...], tuple[float, float, float], float]
+I64 = NDArray[np.int64]
+Bgr = tuple[float, float, float]
+Place = tuple[float, float, float]
+Size = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +34,8 @@ class Thing:
 
     Attributes:
         object_id: from 1, the track id; class_id: into ``taxonomy.CLASSES``.
-        motion: where its footprint's middle is; length_m, width_m: the footprint.
-        fill: share of its convex outline in the image that the object itself covers.
+        motion: where its footprint's middle is; length_m, width_m, height_m: its size.
+        instance: its row of ``Scene.placed``.
     """
 
     object_id: int
@@ -39,15 +43,29 @@ class Thing:
     motion: Motion
     length_m: float
     width_m: float
-    fill: float
+    height_m: float
+    instance: int
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One labelled object of an actor: its class, the meshes it wears by variant of the motion,
+    (length, width, height) m, and its colours and scale."""
+
+    name: str
+    meshes: tuple[Mesh, ...]
+    size_m: Size
+    dye: Sequence[Bgr] = ()
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Actor:
-    """Meshes that move together: ``variants`` hold the tagged parts by variant of the motion."""
+    """Instances (p,) that move together; ``meshes`` (p, v) are what they wear by variant."""
 
-    variants: tuple[Mesh, ...]
     motion: Motion
+    instances: I64
+    meshes: I64
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,53 +73,41 @@ class Scene:
     """Everything that is there, in the world frame (x along the road at s = 0).
 
     Attributes:
-        road, polygons: the ground; static: all that never moves, in blocks of the map.
+        road, rings: the ground; placed: all solids, actors as at time 0.
         actors: what moves; things: every labelled object, moving or not.
-        static_shadows: (n, 4, 2) footprints and (n,) heights; actor_size: (a, 3) length, width,
-            height of each actor for its shadow.
-        look, style, panorama, atlas: how it looks.
+        look, style, tones, panorama, atlas: how it looks.
     """
 
     road: Road
-    polygons: PolygonSet
-    static: tuple[Mesh, ...]
+    rings: Rings
+    placed: Placed
     actors: tuple[Actor, ...]
     things: tuple[Thing, ...]
-    static_shadows: tuple[F64, F64]
-    actor_size: F64
     look: Look
     style: GroundStyle
+    tones: NDArray[np.uint8]
     panorama: Panorama
-    atlas: NDArray[np.uint8]
+    atlas: NDArray[np.uint32]
 
     def view(self, t_s: float) -> View:
         """The scene at a time."""
-        moving, rings = [empty()], [self.static_shadows[0]]
-        for actor, size in zip(self.actors, self.actor_size, strict=True):
+        pose, which = self.placed.pose.copy(), self.placed.which.copy()
+        for actor in self.actors:
             x, y, yaw, variant = actor.motion.at(t_s)
-            moving.append(actor.variants[variant % len(actor.variants)].moved(x, y, yaw))
-            rings.append(footprint(x, y, yaw, size[0], size[1])[None])
-        heights = np.concatenate([self.static_shadows[1], self.actor_size[:, 2]])
+            pose[actor.instances, :3] = x, y, yaw
+            which[actor.instances] = actor.meshes[:, variant % actor.meshes.shape[1]]
+        placed = self.placed._replace(pose=pose, which=which)
         return View(
-            self.static, merge(moving), np.concatenate(rings), heights, self.polygons,
-            self.panorama, self.style, self.atlas, self.look,
+            placed, self.rings, self.panorama, self.style, self.tones, self.atlas, self.look,
+            len(self.things),
         )  # fmt: skip
 
 
 def footprint(x: float, y: float, yaw: float, length: float, width: float) -> F64:
     """Corners (4, 2) of a rectangle on the ground."""
-    c, s = np.cos(yaw), np.sin(yaw)
+    c, s = math.cos(yaw), math.sin(yaw)
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [length / 2, width / 2]
     return corners @ np.array([[c, s], [-s, c]]) + [x, y]
-
-
-def _blocks(mesh: Mesh) -> tuple[Mesh, ...]:
-    """Split by squares of the map, so that whole blocks out of sight are skipped at once."""
-    square = np.floor(mesh.bounds[0][:, :2] / BLOCK_M).astype(np.int64)
-    _, block = np.unique(square, axis=0, return_inverse=True)
-    order = np.argsort(block.ravel(), kind="stable")
-    cuts = np.cumsum(np.bincount(block.ravel()))[:-1]
-    return tuple(mesh.select(part) for part in np.split(order, cuts) if len(part))
 
 
 class SceneBuilder:
@@ -109,86 +115,114 @@ class SceneBuilder:
 
     def __init__(self, road: Road, look: Look, rng: np.random.Generator) -> None:
         self.road, self.look, self.rng = road, look, rng
-        self.static: list[Mesh] = [empty()]
+        self.meshes: dict[int, tuple[int, Mesh]] = {}
         self.actors: list[Actor] = []
         self.things: list[Thing] = []
-        self.rings: list[F64] = []
-        self.heights: list[float] = []
-        self.sizes: list[tuple[float, float, float]] = []
+        # a row for each instance: mesh, pose and scale, object, colours, lamps, shadow
+        self.rows: list[tuple[int, tuple[float, ...], int, Sequence[Bgr], float, Size]] = []
+        self.taken: list[tuple[float, ...]] = []
 
-    def at(self, s_m: float, d_m: float, turn_rad: float = 0.0) -> tuple[float, float, float]:
+    def at(self, s_m: float, d_m: float, turn_rad: float = 0.0) -> Place:
         """World x, y, yaw of a place along the road."""
-        x, y = self.road.at(s_m, d_m)
-        return float(x), float(y), float(self.road.yaw_at(s_m)) + turn_rad
+        x, y, yaw = self.road.place(s_m, d_m)
+        return x, y, yaw + turn_rad
 
     def scenery(
-        self, mesh: Mesh, place: tuple[float, float, float],
-        shadow_m: tuple[float, float, float] | None = None,
+        self, mesh: Mesh, place: Place, shadow_m: Size = (0.0, 0.0, 0.0),
+        dye: Sequence[Bgr] = (), scale: float = 1.0,
     ) -> None:  # fmt: skip
-        """Something unlabelled; ``shadow_m`` is (length, width, height) of its shadow's caster."""
-        self.static.append(mesh.moved(*place))
-        if shadow_m:
-            self.rings.append(footprint(*place, shadow_m[0], shadow_m[1]))
-            self.heights.append(shadow_m[2])
+        """Something unlabelled; ``shadow_m`` is (length, width, height) of its shadow's caster,
+        ``dye`` the colours of the mesh's slots from 1 on."""
+        self.rows.append((self._mesh(mesh), (*place, scale), 0, dye, 1.0, shadow_m))
 
     def fixed(
-        self, mesh: Mesh, name: str, place: tuple[float, float, float],
-        size_m: tuple[float, float, float], fill: float = 0.9,
+        self, mesh: Mesh, name: str, place: Place, size_m: Size,
+        dye: Sequence[Bgr] = (), lamps: float = 1.0,
     ) -> None:  # fmt: skip
-        """A labelled object that never moves; size is (length, width, height)."""
-        thing = self._thing(name, standing(*place), size_m, fill)
-        self.static.append(mesh.moved(*place).tagged(thing.object_id))
-        if name in ("vehicle", "person", "two_wheeler"):
-            self.rings.append(footprint(*place, size_m[0], size_m[1]))
-            self.heights.append(size_m[2])
+        """A labelled object that never moves; size is (length, width, height); ``lamps`` 0 turns
+        off what shines."""
+        grounded = name in ("vehicle", "person", "two_wheeler")
+        shadow = size_m if grounded else (0.0, 0.0, 0.0)
+        object_id = self._thing(name, standing(*place), size_m)
+        self.rows.append((self._mesh(mesh), (*place, 1.0), object_id, dye, lamps, shadow))
 
-    def moving(
-        self, parts: list[Part],
-        motion: Motion,
-    ) -> None:  # fmt: skip
-        """An actor of labelled parts (class name, mesh variants, size, fill) on one track."""
-        tagged = []
-        for name, variants, size, fill in parts:
-            thing = self._thing(name, motion, size, fill)
-            tagged.append([mesh.tagged(thing.object_id) for mesh in variants])
-        count = max(len(t) for t in tagged)
-        meshes = tuple(merge([t[i % len(t)] for t in tagged]) for i in range(count))
-        self.actors.append(Actor(meshes, motion))
-        self.sizes.append(parts[0][2])
+    def moving(self, parts: Sequence[Part], motion: Motion) -> None:
+        """An actor of labelled parts on one track; the first throws its shadow."""
+        x, y, yaw, variant = motion.at(0.0)
+        still, first = len(motion.t_s) == 1, len(self.rows)
+        count = max(len(p.meshes) for p in parts)
+        variants = [variant % count] if still else list(range(count))
+        worn = [[self._mesh(p.meshes[k % len(p.meshes)]) for k in variants] for p in parts]
+        for i, part in enumerate(parts):
+            object_id = self._thing(part.name, motion, part.size_m)
+            shadow = part.size_m if i == 0 else (0.0, 0.0, 0.0)
+            pose = (x, y, yaw, part.scale)
+            mesh = worn[i][variant % len(variants)]
+            self.rows.append((mesh, pose, object_id, part.dye, 1.0, shadow))
+        if not still:
+            self.actors.append(Actor(motion, np.arange(first, len(self.rows)), np.array(worn)))
 
-    def _thing(
-        self, name: str, motion: Motion, size: tuple[float, float, float], fill: float
-    ) -> Thing:
-        thing = Thing(len(self.things) + 1, CLASS_ID[name], motion, size[0], size[1], fill)
-        self.things.append(thing)
-        return thing
+    def _mesh(self, mesh: Mesh) -> int:
+        known = self.meshes.get(id(mesh))
+        if known is None:
+            known = self.meshes[id(mesh)] = len(self.meshes), mesh
+            if mesh.far is not None:
+                self._mesh(mesh.far)
+        return known[0]
 
-    def is_free(self, place: tuple[float, float, float], margin_m: float) -> bool:
+    def _thing(self, name: str, motion: Motion, size: Size) -> int:
+        object_id = len(self.things) + 1
+        self.things.append(Thing(object_id, CLASS_ID[name], motion, *size, len(self.rows)))
+        x, y, yaw, _ = motion.at(0.0)
+        half = size[0] / 2, size[1] / 2
+        self.taken.append((x, y, math.cos(yaw), math.sin(yaw), *half))
+        return object_id
+
+    def is_free(self, place: Place, margin_m: float) -> bool:
         """Whether no labelled object stands at a place at the start."""
-        for thing in self.things:
-            x, y, yaw, _ = thing.motion.at(0.0)
+        for x, y, c, s, long, wide in self.taken:
             dx, dy = place[0] - x, place[1] - y
-            along = dx * np.cos(yaw) + dy * np.sin(yaw)
-            across = dy * np.cos(yaw) - dx * np.sin(yaw)
-            if abs(along) < thing.length_m / 2 + margin_m and abs(across) < (
-                thing.width_m / 2 + margin_m * 0.5
-            ):
+            along, across = dx * c + dy * s, dy * c - dx * s
+            if abs(along) < long + margin_m and abs(across) < wide + margin_m * 0.5:
                 return False
         return True
 
-    def build(self, panorama_px: int) -> Scene:
-        """Paint the ground and textures and close the scene."""
-        rings = np.array(self.rings).reshape(-1, 4, 2)
+    def _placed(self) -> Placed:
+        meshes = [mesh for _, mesh in self.meshes.values()]
+        tables = [mesh.table for mesh in meshes]
+        empty = np.zeros((0, COLUMNS), np.float32)
+        first = np.cumsum([0, *(len(t) for t in tables)]).astype(np.int64)
+        which, pose, object_id, dyes, lamps, shadow = (
+            zip(*self.rows, strict=True) if (self.rows) else ((),) * 6
+        )
+        dye = np.ones((len(which), DYES, 3), np.float32)
+        for i, colours in enumerate(dyes):
+            if len(colours):
+                dye[i, 1 : 1 + len(colours)] = colours
+        return Placed(
+            np.concatenate([empty, *tables]), first,
+            np.array([m.bounds for m in meshes]).reshape(-1, 10),
+            np.array([self._mesh(m.far or m) for m in meshes], np.int64),
+            np.array(which, np.int64), np.array(pose, float).reshape(-1, 4),
+            np.array(object_id, np.int64), dye, np.array(lamps, np.float32),
+            np.array(shadow, float).reshape(-1, 3),
+        )  # fmt: skip
+
+    def build(self, panorama_px: int, ahead_only: bool = False) -> Scene:
+        """Paint the ground and textures and close the scene; for the last two see
+        ``make_panorama``."""
+        rings, style = ground_rings(self.road, self.rng), random_style(self.rng)
         return Scene(
             road=self.road,
-            polygons=ground_polygons(self.road, self.rng),
-            static=_blocks(merge(self.static)),
+            rings=rings,
+            placed=self._placed(),
             actors=tuple(self.actors),
             things=tuple(self.things),
-            static_shadows=(rings, np.array(self.heights, float)),
-            actor_size=np.array(self.sizes, float).reshape(-1, 3),
             look=self.look,
-            style=random_style(self.rng),
-            panorama=make_panorama(self.look, self.road.layout.kind, self.rng, panorama_px),
+            style=style,
+            tones=lit_tones(style, self.look),
+            panorama=make_panorama(
+                self.look, self.road.layout.kind, self.rng, panorama_px, ahead_only
+            ),
             atlas=atlas(int(self.rng.integers(ATLASES))),
         )

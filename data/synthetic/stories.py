@@ -13,7 +13,8 @@ from data.synthetic.road import Layout, Road, curved_road, motorway, rural, urba
 from data.synthetic.scenes import Scene, SceneBuilder
 
 RIGHT, LEFT = populate.RIGHT, populate.LEFT
-VIEW_PANORAMA_PX = 2600
+ROADS: tuple[str, ...] = ("straight", "curve", "junction")
+SLOPE_RAD = 0.009
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,29 +27,50 @@ class Story:
     cruise_mps: float
 
 
-def city_story(seed: int, duration_s: float, panorama_px: int) -> Story:
-    """Behind a slowing car through a gentle S, past a junction, up to a crossing person."""
+def city_story(
+    seed: int, duration_s: float, panorama_px: int, look: str | None = None,
+    road: str | None = None,
+) -> Story:  # fmt: skip
+    """Behind a slowing car, past parked and oncoming ones, up to a crossing person.
+
+    Seed 0 is by day, through a gentle S and a junction; others draw the look (one of ``LOOKS``),
+    the road (one of ``ROADS``) and its slopes, where these are not given.
+    """
     rng = np.random.default_rng([seed, 11])
-    look = make_look(
-        "clear" if seed == 0 else str(rng.choice(LOOKS)), rng, 0.0 if seed == 0 else 0.7
-    )
-    length = 190.0 + 12.0 * max(duration_s, 13.0)  # so that short drives share one town
-    layout = urban(2, 1, 3.4, 2.2, 3.2, True, (84.0, 96.0), zebra=True)
-    bend = 0.0045 if seed == 0 else float(rng.uniform(-0.006, 0.006))
-    knots = np.linspace(-30.0, length, 40)
-    curvature = bend * np.sin((knots + 10) / 130 * 2 * np.pi)
-    road = curved_road(-30.0, length, curvature, layout)
-    build = SceneBuilder(road, look, rng)
+    drawn, kind = str(rng.choice(LOOKS)), str(rng.choice(ROADS, p=(0.2, 0.2, 0.6)))
+    name = look or ("clear" if seed == 0 else drawn)
+    ground = _city_road(seed, rng, duration_s, road or ("junction" if seed == 0 else kind))
+    build = SceneBuilder(ground, make_look(name, rng, 0.0 if seed == 0 else 0.7), rng)
     populate.roadsides(build, 0.8)
     populate.parked_cars(build, RIGHT, 0.62)
     populate.parked_cars(build, LEFT, 0.6)
     populate.add_traffic_lights(build, "green")
     _city_signs(build)
-    lane = layout.lane_centre_m(0)
+    lane = ground.layout.lane_centre_m(0)
     _city_traffic(build, duration_s)
     _city_people(build)
     x, y, yaw = build.at(0.0, lane)
     return Story(build.build(panorama_px), EgoState(x, y, yaw, 10.0), lane, 11.0)
+
+
+def _city_road(seed: int, rng: np.random.Generator, duration_s: float, kind: str) -> Road:
+    """Two own lanes and an oncoming one; with a junction, in curves, or neither."""
+    length = 190.0 + 12.0 * max(duration_s, 13.0)  # so that short drives share one town
+    junction = (84.0, 96.0) if kind == "junction" else None
+    layout = urban(2, 1, 3.4, 2.2, 3.2, True, junction, zebra=True)
+    most = {"straight": 0.0, "curve": 0.012, "junction": 0.006}[kind]
+    bend = 0.0045 if seed == 0 and kind == "junction" else _signed(rng, 0.4 * most, most)
+    knots = np.linspace(-30.0, length, 40)
+    curvature = bend * np.sin((knots + 10) / 130 * 2 * np.pi)
+    # slopes: knots every 25 m or so; none where the drive begins, and none in the first drive
+    tilt = np.clip(rng.normal(0, SLOPE_RAD, 64), -2 * SLOPE_RAD, 2 * SLOPE_RAD)
+    tilt = tilt[: round((length + 30) / 25)] * (seed != 0)
+    tilt[:3] = 0.0
+    return curved_road(-30.0, length, curvature, layout, tilt)
+
+
+def _signed(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high)) * (1 if rng.random() < 0.5 else -1)
 
 
 def _city_signs(build: SceneBuilder) -> None:
@@ -118,14 +140,16 @@ def _random_road(rng: np.random.Generator, layout: Layout) -> Road:
     straight = layout.kind == "urban" and rng.random() < 0.6
     knots = np.cumsum(rng.normal(0, 0.35, 8)) * sharp
     knots = np.clip(knots, -1.6 * sharp, 1.6 * sharp)
-    return curved_road(-25.0, 215.0, knots * (0.1 if straight else 1.0), layout)
+    return curved_road(-25.0, 190.0, knots * (0.1 if straight else 1.0), layout)
 
 
-def random_view(rng: np.random.Generator) -> Story:
-    """One random scene with the own vehicle somewhere in one of its lanes."""
+def random_view(rng: np.random.Generator, panorama_px: int, look: str | None = None) -> Story:
+    """One random scene with the own vehicle somewhere in one of its lanes; ``look`` is one of
+    ``LOOKS``, drawn with about the shares of a real data set if not given."""
     layout = random_layout(rng)
     road = _random_road(rng, layout)
-    build = SceneBuilder(road, random_look(rng), rng)
+    drawn = random_look(rng)
+    build = SceneBuilder(road, drawn if look is None else make_look(look, rng), rng)
     populate.roadsides(build, float(rng.uniform(0.3, 1.0)))
     if layout.parking_m:
         for side in (RIGHT, LEFT):
@@ -140,7 +164,7 @@ def random_view(rng: np.random.Generator) -> Story:
     _random_two_wheelers(build, {"urban": 2.6, "rural": 0.6, "motorway": 0.4}[layout.kind])
     lane = layout.lane_centre_m(own)
     x, y, yaw = build.at(0.0, lane + float(rng.normal(0, 0.3)), float(rng.normal(0, 0.02)))
-    scene = build.build(VIEW_PANORAMA_PX)
+    scene = build.build(panorama_px, ahead_only=True)
     return Story(scene, EgoState(x, y, yaw, 10.0), lane, 10.0)
 
 
@@ -149,11 +173,11 @@ def _random_traffic(build: SceneBuilder, own: int) -> None:
     gap = float(rng.choice([4.0, 14.0, 30.0, 70.0], p=[0.15, 0.3, 0.35, 0.2]))
     for lane in range(-lay.oncoming_lanes, lay.own_lanes):
         first = float(rng.uniform(8.0, 10.0 + gap)) if lane == own else float(rng.uniform(-6, gap))
-        populate.lane_traffic(build, lane, first, gap, 9.0, 0.2)
+        populate.lane_traffic(build, lane, first, gap, 9.0, 0.0)
     if lay.far_side_m:
         near, far = lay.far_side_m
         for d in np.arange(near + 1.2 + lay.lane_width_m / 2, far - 1, lay.lane_width_m):
-            populate.lane_traffic(build, -1, float(rng.uniform(0, 30)), gap, 25.0, 0.2, float(d))
+            populate.lane_traffic(build, -1, float(rng.uniform(0, 30)), gap, 25.0, 0.0, float(d))
 
 
 def _random_two_wheelers(build: SceneBuilder, mean: float) -> None:
@@ -165,5 +189,5 @@ def _random_two_wheelers(build: SceneBuilder, mean: float) -> None:
         d = edge + (-0.7 if oncoming else 0.7)
         if not build.is_free(build.at(s, d), 1.2):
             continue
-        motion = driving(build.road, s, d, [0.0, 1.0], [6.0, 6.0], 0.2, oncoming)
+        motion = driving(build.road, s, d, [0.0, 1.0], [6.0, 6.0], 0.0, oncoming)
         populate.add_two_wheeler(build, motion, bool(rng.random() < 0.5), rng.random() < 0.9)

@@ -9,13 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
+U32 = NDArray[np.uint32]
 F32 = NDArray[np.float32]
 
 TILE_M = 16.0  # the ground noise repeats after this length
-TILE_PX = 1024
+TILE_BITS = 10
+TILE_PX = 1 << TILE_BITS
+NOISES = 4
+NOISE_LEVELS = 6  # of the tile's pyramid; further off it is even
 CELL_PX = 256  # the atlas is 4 x 4 cells
+SHEET_PX = 4 * CELL_PX
+LEVELS = 4  # of the atlas's pyramid; smaller ones would mix the cells
 ATLASES = 8
 NEUTRAL = 128  # texture value that leaves a colour as it is
+
+# where each level of a pyramid begins
+SHEET_STARTS = tuple(sum((SHEET_PX >> k) ** 2 for k in range(n)) for n in range(LEVELS))
+TILE_STARTS = tuple(sum((TILE_PX >> k) ** 2 for k in range(n)) for n in range(NOISE_LEVELS))
 
 CELLS: dict[str, int] = {
     "plain": 0, "facade_a": 1, "facade_b": 2, "facade_c": 3, "facade_d": 4, "shop": 5,
@@ -49,23 +59,32 @@ def fractal(rng: np.random.Generator, height: int, width: int, octaves: list[int
     return np.asarray((out - out.mean()) / max(float(out.std()), 1e-6), np.float32)
 
 
-def pyramid(tile: U8) -> list[U8]:
-    """The tile at falling resolution, each half the one before."""
-    levels = [tile]
-    while levels[-1].shape[0] > 16:
-        levels.append(
-            np.asarray(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-        )
-    return levels
+def packed(image: U8) -> U32:
+    """(h, w, 3) BGR as (h, w) words, blue in the lowest byte."""
+    return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2BGRA)).view("<u4")[..., 0]
 
 
-def ground_tile(rng: np.random.Generator, grain: float, clumps: float) -> U8:
-    """Square noise tile around ``NEUTRAL``: fine grain plus coarse clumps."""
+def pyramid(image: U8, levels: int) -> U8:
+    """The square image at falling resolution, each half the one before, texels in one row."""
+    out = [image]
+    for _ in range(levels - 1):
+        small = cv2.resize(out[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        out.append(np.asarray(small, np.uint8))
+    return np.concatenate([v.reshape(-1, *image.shape[2:]) for v in out])
+
+
+@lru_cache(maxsize=NOISES)
+def ground_noise(variant: int) -> U8:
+    """Pyramid of ``NOISE_LEVELS`` of a square tile around ``NEUTRAL``: fine grain plus coarse
+    clumps, repeating at its borders; one of ``NOISES``."""
+    rng = np.random.default_rng([variant, 4])
     fine = rng.standard_normal((TILE_PX, TILE_PX)).astype(np.float32)
     fine = np.asarray(cv2.blur(np.pad(fine, 1, mode="wrap"), (2, 2)), np.float32)[1:-1, 1:-1] * 2
     small = np.pad(fractal(rng, TILE_PX // 4, TILE_PX // 4, [5, 11, 24, 60, 110]), 2, mode="wrap")
     coarse = np.asarray(cv2.resize(small, None, fx=4, fy=4), np.float32)[8:-8, 8:-8]
-    return _to_u8(NEUTRAL * (1 + grain * fine + clumps * coarse))
+    noise = pyramid(_to_u8(NEUTRAL * (1 + 0.09 * fine + 0.07 * coarse)), NOISE_LEVELS)
+    noise.setflags(write=False)
+    return noise
 
 
 def _to_u8(values: NDArray[np.floating]) -> U8:
@@ -73,11 +92,11 @@ def _to_u8(values: NDArray[np.floating]) -> U8:
 
 
 @lru_cache(maxsize=ATLASES)
-def atlas(variant: int) -> U8:
-    """(1024, 1024, 3) uint8 texture of 4 x 4 cells, a factor of the face colour over 128;
-    one of ``ATLASES`` variants."""
+def atlas(variant: int) -> U32:
+    """Pyramid (n,) of ``LEVELS`` of a texture of 4 x 4 cells, packed; each value a factor of the
+    face's colour over 128; one of ``ATLASES`` variants."""
     rng = np.random.default_rng([variant, 3])
-    sheet = np.full((4 * CELL_PX, 4 * CELL_PX, 3), NEUTRAL, np.uint8)
+    sheet = np.full((SHEET_PX, SHEET_PX, 3), NEUTRAL, np.uint8)
     paints = {
         "facade_a": lambda c: _facade(c, rng, 4, 0.5, 0.55),
         "facade_b": lambda c: _facade(c, rng, 3, 0.62, 0.72),
@@ -101,8 +120,9 @@ def atlas(variant: int) -> U8:
         tile = view.copy()
         paint(tile)
         view[:] = tile
-    sheet.setflags(write=False)
-    return sheet
+    flat = packed(pyramid(sheet, LEVELS)[None])[0]
+    flat.setflags(write=False)
+    return flat
 
 
 def _facade(tile: U8, rng: np.random.Generator, bays: int, wide: float, high: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from data.synthetic.textures import cell
 
 Bgr = tuple[float, float, float]
 
+DYED: Bgr = (1.0, 1.0, 1.0)  # takes its colour from the instance
 TYRE: Bgr = (0.035, 0.035, 0.035)
 RIM: Bgr = (0.50, 0.50, 0.50)
 GLASS: Bgr = (0.115, 0.10, 0.09)
@@ -24,6 +26,10 @@ PAINTS: tuple[Bgr, ...] = (
     (0.10, 0.08, 0.45), (0.28, 0.20, 0.10), (0.35, 0.42, 0.48), (0.16, 0.22, 0.10),
     (0.06, 0.45, 0.70),
 )  # fmt: skip
+
+
+CARGO: tuple[Bgr, ...] = ((0.62, 0.62, 0.62), (0.5, 0.42, 0.3), (0.3, 0.3, 0.5))
+BUSES: tuple[Bgr, ...] = ((0.75, 0.76, 0.78), (0.1, 0.12, 0.6), (0.5, 0.3, 0.1))
 
 
 @dataclass(frozen=True)
@@ -50,41 +56,53 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+KINDS = ("sedan", "hatch", "suv", "minivan", "pickup", "van")
+KIND_SHARES = np.cumsum([0.32, 0.14, 0.32, 0.07, 0.08])  # the last one has the rest
+
+
 @dataclass(frozen=True, eq=False)
 class Vehicle:
-    """A mesh with brakes off and on, and its size."""
+    """A mesh with brakes off and on, its size, and its colours for the meshes' slots."""
 
     cruising: Mesh
     braking: Mesh
     length_m: float
     width_m: float
     height_m: float
+    dye: tuple[Bgr, ...]
 
     @property
-    def parked(self) -> Mesh:
-        """With its lamps off."""
-        return replace(self.cruising, glow=np.zeros_like(self.cruising.glow))
+    def size_m(self) -> tuple[float, float, float]:
+        return self.length_m, self.width_m, self.height_m
 
 
 def random_vehicle(rng: np.random.Generator, heavy_share: float = 0.12) -> Vehicle:
     """A car of random shape and paint, or with ``heavy_share`` a lorry or bus."""
     if rng.random() < heavy_share:
         return bus(rng) if rng.random() < 0.4 else lorry(rng)
-    names = ["sedan", "hatch", "suv", "minivan", "pickup", "van"]
-    kind = str(rng.choice(names, p=[0.32, 0.14, 0.32, 0.07, 0.08, 0.07]))
+    kind = KINDS[int(np.searchsorted(KIND_SHARES, rng.random()))]
     paint = PAINTS[int(rng.integers(len(PAINTS)))]
     return car(kind, paint)
 
 
-@lru_cache(maxsize=128)
 def car(kind: str, paint: Bgr) -> Vehicle:
     """A passenger car of one of ``SHAPES``."""
     shape = SHAPES[kind]
-    solids = [_body(shape, paint), _cabin(shape, paint), *_wheels(shape), *_trim(shape, paint)]
-    common = merge(solids)
-    size = (shape.length_m, shape.width_m, shape.height_m)
-    cruising, braking = (merge([common, *_lamps(shape, on)]) for on in (False, True))
-    return Vehicle(cruising, braking, *size)
+    cruising, braking = _car_meshes(kind)
+    return Vehicle(cruising, braking, shape.length_m, shape.width_m, shape.height_m, (paint,))
+
+
+@lru_cache(maxsize=16)
+def _car_meshes(kind: str) -> tuple[Mesh, Mesh]:
+    """Brakes off and on, the paint in slot 1."""
+    shape = SHAPES[kind]
+    body, trim = [_body(shape), _cabin(shape)], _trim(shape)
+    near, far = merge([*body, *_wheels(shape), *trim]), merge([*body, *_wheels(shape, 8), *trim])
+    cruising, braking = (
+        replace(merge([near, *lamps]), far=merge([far, *lamps]))
+        for lamps in (_lamps(shape, False), _lamps(shape, True))
+    )
+    return cruising, braking
 
 
 def _section(x: float, half: float, low: float, high: float) -> NDArray[np.float64]:
@@ -94,7 +112,7 @@ def _section(x: float, half: float, low: float, high: float) -> NDArray[np.float
     return np.column_stack([np.full(8, x), y, low + (high - low) * rise])
 
 
-def _body(shape: Shape, paint: Bgr) -> Mesh:
+def _body(shape: Shape) -> Mesh:
     length, half, height = shape.length_m, shape.width_m / 2, shape.height_m
     rear, front = shape.deck[0] * height, shape.deck[1] * height
     low = 0.19 + 0.1 * (shape.wheel_m - 0.33) / 0.06
@@ -105,10 +123,10 @@ def _body(shape: Shape, paint: Bgr) -> Mesh:
         (0.985, 0.88, low + 0.05, front * 0.74), (1.0, 0.78, low + 0.12, front * 0.64),
     )  # fmt: skip
     rings = [_section((t - 0.5) * length, half * w, z0, z1) for t, w, z0, z1 in stations]
-    return loft(rings, paint, gloss=0.22)
+    return loft(rings, DYED, gloss=0.22).dyed(1)
 
 
-def _cabin(shape: Shape, paint: Bgr) -> Mesh:
+def _cabin(shape: Shape) -> Mesh:
     """The greenhouse: pillars and roof in the body's paint, glass set on its four sides."""
     length, half, height = shape.length_m, shape.width_m / 2, shape.height_m
     x = (np.array(shape.cabin) - 0.5) * length
@@ -130,7 +148,7 @@ def _cabin(shape: Shape, paint: Bgr) -> Mesh:
         ring(middle[0], middle[1], mid_half, shoulder),
         ring(x[1] + 0.1, x[2] - 0.1, roof_half * 0.92, height),
     ]
-    shell = loft(rings, paint, gloss=0.25)
+    shell = loft(rings, DYED, gloss=0.25).dyed(1)
     return merge([shell, *_glass(x, (foot, shoulder), (base_half, mid_half), middle, shape)])
 
 
@@ -167,26 +185,30 @@ def _glass(
     return out
 
 
-def _wheels(shape: Shape) -> list[Mesh]:
+def _wheels(shape: Shape, sides: int = 14) -> list[Mesh]:
     r, half, length = shape.wheel_m, shape.width_m / 2, shape.length_m
     out = []
     for x in (-0.30 * length, 0.315 * length):
         for side in (-1, 1):
-            out += wheel(x, side * (half - 0.005), r, 0.22, side)
+            out += wheel(x, side * (half - 0.005), r, 0.22, side, sides)
             y = side * (half + 0.004)
-            out.append(disc((x, y, r + 0.02), r * 1.16, TRIM, 1, 14))
+            out.append(disc((x, y, r + 0.02), r * 1.16, TRIM, 1, sides))
     return out
 
 
-def wheel(x: float, y_out: float, r: float, wide: float, side: int) -> list[Mesh]:
+def wheel(
+    x: float, y_out: float, r: float, wide: float, side: int, sides: int = 14
+) -> list[Mesh]:  # fmt: skip
     """Tyre and rim; ``y_out`` is the outer face."""
-    t = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-    rim = np.column_stack([x + r * np.cos(t), np.zeros(14), r + r * np.sin(t)])
+    t = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    rim = np.column_stack([x + r * np.cos(t), np.zeros(sides), r + r * np.sin(t)])
     rings = [
         rim + np.array([0, y_out + side * 0.012, 0]),
         rim + np.array([0, y_out - side * wide, 0]),
     ]
     y = y_out + side * 0.02
+    if sides < 12:
+        return [loft(rings, TYRE), disc((x, y, r), r * 0.58, RIM, 1, sides)]
     return [
         loft(rings, TYRE),
         disc((x, y, r), r * 0.64, RIM, 1, 12),
@@ -194,7 +216,7 @@ def wheel(x: float, y_out: float, r: float, wide: float, side: int) -> list[Mesh
     ]
 
 
-def _trim(shape: Shape, paint: Bgr) -> list[Mesh]:
+def _trim(shape: Shape) -> list[Mesh]:
     """Bumpers, grille, plates, mirrors and door seams."""
     length, half = shape.length_m / 2, shape.width_m / 2
     nose = shape.deck[1] * shape.height_m
@@ -210,7 +232,7 @@ def _trim(shape: Shape, paint: Bgr) -> list[Mesh]:
     z = shape.deck[1] * shape.height_m
     for side in (-1, 1):
         y = sorted((side * (half - 0.02), side * (half + 0.17)))
-        out.append(box((x - 0.09, y[0], z), (x + 0.07, y[1], z + 0.14), paint, 0.2))
+        out.append(box((x - 0.09, y[0], z), (x + 0.07, y[1], z + 0.14), DYED, 0.2).dyed(1))
         seam = [(x - 0.5, side * (half + 0.005), 0.3), (x - 0.48, side * (half + 0.005), 0.3)]
         seam += [(a, b, z * 0.8) for a, b, _ in seam[::-1]]
         out.append(quad(seam, TRIM))
@@ -232,15 +254,9 @@ def _lamps(shape: Shape, braking: bool) -> list[Mesh]:
     glow = 2.2 if braking else 1.0
     out = []
     for side in (-1, 1):
-        y0, y1 = side * half * 0.52, side * half * 0.93
-        z0, z1 = rear * 0.68, rear * 0.90
-        ring = [(-length - 0.01, y0, z0), (-length + 0.10, y1, z0)]
-        ring += [(-length + 0.14, y1, z1), (-length - 0.005, y0, z1)]
-        out.append(quad(np.array(ring) - [0.03, 0, 0], red, 0.1, glow))
-        z0, z1 = nose * 0.56, nose * 0.72
-        ring = [(length + 0.02, side * half * 0.40, z0), (length - 0.10, side * half * 0.90, z0)]
-        ring += [(a - 0.03, b, z1) for a, b, _ in ring[::-1]]
-        out.append(quad(np.array(ring) + np.array([0.02, 0, 0]), (0.86, 0.88, 0.88), 0.3, 3.0))
+        out += _corner_lamp(-length, half, side, (rear * 0.68, rear * 0.85), 0.60, red, glow)
+        white = (0.86, 0.88, 0.88)
+        out += _corner_lamp(length, half, side, (nose * 0.57, nose * 0.68), 0.45, white, 3.0)
     if braking:
         x = (shape.cabin[1] - 0.5) * shape.length_m - 0.04
         top = shape.height_m * 0.985
@@ -248,27 +264,51 @@ def _lamps(shape: Shape, braking: bool) -> list[Mesh]:
     return out
 
 
+def _corner_lamp(
+    x: float, half: float, side: int, z: tuple[float, float], inner: float, colour: Bgr,
+    glow: float,
+) -> list[Mesh]:  # fmt: skip
+    """A lamp at the end ``x`` of the body and round its corner, hidden from behind."""
+    out = 1.0 if x > 0 else -1.0
+    wide = (0.77, 0.90, 0.95) if x > 0 else (0.85, 0.965, 0.985)
+    turns = [(x + 0.03 * out, inner), (x + 0.03 * out, wide[0]), (x - 0.07 * out, wide[1]),
+             (x - 0.17 * out, wide[2])]  # fmt: skip
+    parts = []
+    for (x0, y0), (x1, y1) in pairwise(turns):
+        a, b = (x0, side * half * y0), (x1, side * half * y1)
+        ring = [(*a, z[0]), (*b, z[0]), (*b, z[1]), (*a, z[1])]
+        inside = (x - out, 0.0, (z[0] + z[1]) / 2)
+        parts.append(quad(ring, colour, 0.2, glow, outward_from=inside))
+    return parts
+
+
 def lorry(rng: np.random.Generator) -> Vehicle:
     """A box lorry."""
-    length, width = float(rng.uniform(6.5, 9.5)), 2.4
-    height = float(rng.uniform(2.9, 3.6))
-    cab: Bgr = PAINTS[int(rng.integers(len(PAINTS)))]
-    cargo: Bgr = ((0.62, 0.62, 0.62), (0.5, 0.42, 0.3), (0.3, 0.3, 0.5))[int(rng.integers(3))]
-    nose = length / 2
-    low = [box((-nose, -width / 2, 1.0), (nose - 2.2, width / 2, height), cargo, 0.05),
-           box((nose - 2.1, -width / 2 + 0.05, 0.5), (nose - 0.1, width / 2 - 0.05, 1.35), cab,
-               0.2),
-           _cab(nose, width, cab),
-           box((-nose + 0.1, -0.5, 0.6), (nose - 2.0, 0.5, 1.0), TRIM),
-           box((-nose, -width / 2, 0.45), (-nose + 0.08, width / 2, 0.60), TRIM)]  # fmt: skip
+    length, height = 6.5 + 0.5 * int(rng.integers(7)), 2.9 + 0.35 * int(rng.integers(3))
+    cab = PAINTS[int(rng.integers(len(PAINTS)))]
+    cargo = CARGO[int(rng.integers(len(CARGO)))]
+    return Vehicle(*_lorry_meshes(length, height), length, 2.4, height, (cab, cargo))
+
+
+@lru_cache(maxsize=32)
+def _lorry_meshes(length: float, height: float) -> tuple[Mesh, Mesh]:
+    """Brakes off and on; the cab's paint in slot 1, the cargo's in slot 2."""
+    nose, half = length / 2, 1.2
+    low = [
+        box((-nose, -half, 1.0), (nose - 2.2, half, height), DYED, 0.05).dyed(2),
+        box((nose - 2.1, -half + 0.05, 0.5), (nose - 0.1, half - 0.05, 1.35), DYED, 0.2).dyed(1),
+        _cab(nose, 2 * half),
+        box((-nose + 0.1, -0.5, 0.6), (nose - 2.0, 0.5, 1.0), TRIM),
+        box((-nose, -half, 0.45), (-nose + 0.08, half, 0.60), TRIM),
+    ]
     for side in (-1, 1):
-        y = side * (width / 2 + 0.012)
+        y = side * (half + 0.012)
         ring = [(-nose, y, 1.0), (nose - 2.2, y, 1.0), (nose - 2.2, y, height), (-nose, y, height)]
-        low.append(quad(ring, cargo, cell_px=cell("cargo")))
-    return _heavy(low, length, width, height, (-0.32 * length, -0.2 * length, nose - 1.0))
+        low.append(quad(ring, DYED, cell_px=cell("cargo")).dyed(2))
+    return _heavy(low, length, 2 * half, (-0.32 * length, -0.2 * length, nose - 1.0))
 
 
-def _cab(nose: float, width: float, paint: Bgr) -> Mesh:
+def _cab(nose: float, width: float) -> Mesh:
     half = width / 2 - 0.05
     rings = []
     for z, x1 in ((1.3, nose - 0.1), (2.1, nose - 0.25), (2.45, nose - 0.55)):
@@ -276,7 +316,7 @@ def _cab(nose: float, width: float, paint: Bgr) -> Mesh:
         rings.append(np.array([(x0, -half, z), (x1, -half, z), (x1, half, z), (x0, half, z)]))
     pane = [(nose - 0.1, half - 0.1, 1.42), (nose - 0.1, -half + 0.1, 1.42)]
     pane += [(nose - 0.23, -half + 0.15, 2.1), (nose - 0.23, half - 0.15, 2.1)]
-    out = [loft(rings, paint, 0.2), quad(pane, GLASS, 0.3, cell_px=cell("sky_glass"))]
+    out = [loft(rings, DYED, 0.2).dyed(1), quad(pane, GLASS, 0.3, cell_px=cell("sky_glass"))]
     for side in (-1, 1):
         y = side * (half + 0.012)
         ring = [(nose - 1.5, y, 1.42), (nose - 0.5, y, 1.42), (nose - 0.6, y, 2.1),
@@ -287,10 +327,16 @@ def _cab(nose: float, width: float, paint: Bgr) -> Mesh:
 
 def bus(rng: np.random.Generator) -> Vehicle:
     """A city bus with a band of windows."""
-    length, width, height = float(rng.uniform(10.0, 12.0)), 2.5, 3.1
-    paint: Bgr = ((0.75, 0.76, 0.78), (0.1, 0.12, 0.6), (0.5, 0.3, 0.1))[int(rng.integers(3))]
-    nose, half = length / 2, width / 2
-    low = [box((-nose, -half, 0.35), (nose, half, height), paint, 0.12)]
+    length = 10.0 + 0.5 * int(rng.integers(5))
+    paint = BUSES[int(rng.integers(len(BUSES)))]
+    return Vehicle(*_bus_meshes(length), length, 2.5, 3.1, (paint,))
+
+
+@lru_cache(maxsize=8)
+def _bus_meshes(length: float) -> tuple[Mesh, Mesh]:
+    """Brakes off and on, the paint in slot 1."""
+    nose, half = length / 2, 1.25
+    low = [box((-nose, -half, 0.35), (nose, half, 3.1), DYED, 0.12).dyed(1)]
     low.append(quad(_facing(nose + 0.012, half - 0.12, 1.1, 2.55), GLASS, 0.3,
                     cell_px=cell("sky_glass")))  # fmt: skip
     low.append(quad(_facing(nose + 0.012, 0.9, 2.65, 2.95), (0.05, 0.45, 0.7), glow=1.0))
@@ -301,12 +347,12 @@ def bus(rng: np.random.Generator) -> Vehicle:
             y = side * (half + 0.012)
             ring = [(x, y, 1.35), (x + 1.3, y, 1.35), (x + 1.3, y, 2.5), (x, y, 2.5)]
             low.append(quad(ring, GLASS, 0.3, cell_px=cell("sky_glass")))
-    return _heavy(low, length, width, height, (-0.27 * length, nose - 2.4))
+    return _heavy(low, length, 2 * half, (-0.27 * length, nose - 2.4))
 
 
 def _heavy(
-    parts: list[Mesh], length: float, width: float, height: float, axles: tuple[float, ...]
-) -> Vehicle:
+    parts: list[Mesh], length: float, width: float, axles: tuple[float, ...]
+) -> tuple[Mesh, Mesh]:
     """Wheels and lamps for a lorry or bus."""
     for x in axles:
         for side in (-1, 1):
@@ -318,6 +364,8 @@ def _heavy(
             y = side * (width / 2 - 0.25)
             tail = _facing(-length / 2 - 0.02, 0.14, 0.72, 0.95) + np.array([0, y, 0])
             head = _facing(length / 2 + 0.02, 0.18, 0.62, 0.84) + np.array([0, y, 0])
-            lamps += [quad(tail, red, 0.1, glow), quad(head, (0.86, 0.88, 0.88), 0.3, 3.0)]
+            inside, white = (0, y, 0.8), (0.86, 0.88, 0.88)
+            lamps.append(quad(tail, red, 0.1, glow, outward_from=inside))
+            lamps.append(quad(head, white, 0.3, 3.0, outward_from=inside))
         states.append(merge([*parts, *lamps]))
-    return Vehicle(states[0], states[1], length, width, height)
+    return states[0], states[1]

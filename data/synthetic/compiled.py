@@ -1,0 +1,49 @@
+"""Compiling the inner loops: ``numba.njit`` with its cache, also where none can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``njit(cache=True)``, and without the cache where none can be written.
+
+    Numba refuses to decorate when neither the source's folder nor the user's cache folder can
+    be written: read-only installs, containers. Divisions follow IEEE 754, as in NumPy.
+    """
+    try:
+        kernel = njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    # Numba only watches the kernel's own module, but constants and helpers come from the others
+    index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if index is not None and hasattr(index, "_source_stamp"):
+        index._source_stamp = _last_change()
+    return kernel  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _last_change() -> tuple[float, int]:
+    """When a module of this folder last changed, and their size together."""
+    stats = [path.stat() for path in Path(__file__).parent.glob("*.py")]
+    return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
+
+
+def run(kernel: Callable[..., Any], *args: Any) -> Any:
+    """Call a kernel, also when its cache became unwritable (a full disk) after it was made.
+
+    A kernel is ready before it is saved, so a call that failed to save succeeds when repeated;
+    once for each of the kernels it calls. Kernels start their outputs afresh, so that a repeated
+    call does no harm.
+    """
+    for _ in range(32):
+        try:
+            return kernel(*args)
+        except OSError:
+            continue
+    return kernel(*args)
