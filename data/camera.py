@@ -25,6 +25,7 @@ _VEHICLE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0,
 
 ASSUMED_FOCAL_PER_WIDTH = 0.87  # a 60 degree lens, common for dashcams and phones
 ASSUMED_HEIGHT_M = 1.4
+ASSUMED_ANGLE_STD_RAD = (math.radians(5.0), math.radians(4.0))  # of pitch and yaw
 _MAX_PX = 100_000
 ASSUMED_FORWARD_M = 1.7  # windscreen ahead of the rear axle
 
@@ -64,6 +65,7 @@ class Camera:
         distortion: (k,) OpenCV coefficients, empty for none.
         vehicle_from_camera: (4, 4) pose.
         source: where the figures come from, for the record ('assumed', a file's name, ...).
+        angle_std_rad: standard deviations of pitch and yaw where they are estimated, else None.
     """
 
     width_px: int
@@ -72,6 +74,7 @@ class Camera:
     distortion: Array
     vehicle_from_camera: Array
     source: str
+    angle_std_rad: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, shape in (("matrix", (3, 3)), ("vehicle_from_camera", (4, 4))):
@@ -109,7 +112,8 @@ class Camera:
         pitch = math.atan2(cy - row, focal)
         matrix = np.array([[focal, 0.0, cx], [0.0, focal, cy], [0.0, 0.0, 1.0]])
         pose = mounting_pose(ASSUMED_HEIGHT_M, pitch)
-        return cls(width_px, height_px, matrix, np.zeros(0), pose, "assumed")
+        std = ASSUMED_ANGLE_STD_RAD
+        return cls(width_px, height_px, matrix, np.zeros(0), pose, "assumed", std)
 
     @property
     def height_m(self) -> float:

@@ -5,7 +5,7 @@ Schema ``roadstack-record-1``, one object a line:
 - ``schema``, ``index`` (number of the frame in its source), ``t_ns`` (from the source's first
   frame), ``faults`` (list of texts);
 - ``camera``: ``source``, ``focal_px``, ``horizon_row_px``, ``height_m``, ``pitch_rad`` and
-  ``yaw_rad``;
+  ``yaw_rad`` with ``pitch_std_rad`` and ``yaw_std_rad`` (null where they are given);
 - ``detections``: list of ``class``, ``score``, ``xyxy`` (px of the original image);
 - ``tracks``: list of ``id``, ``class``, ``score``, ``xyxy`` (filtered, may reach over the border a
   little), ``age_s``, ``since_update_s``,
@@ -85,7 +85,7 @@ def _plan(p: Plan) -> dict[str, Any]:
 
 
 def _scene(s: Scene) -> dict[str, Any]:
-    camera = s.camera
+    camera, std = s.camera, s.camera.angle_std_rad
     return {
         "camera": {
             "source": camera.source,
@@ -94,6 +94,8 @@ def _scene(s: Scene) -> dict[str, Any]:
             "height_m": _number(camera.height_m, 3),
             "pitch_rad": _number(camera.pitch_rad, 4),
             "yaw_rad": _number(camera.yaw_rad, 4),
+            "pitch_std_rad": None if std is None else _number(std[0], 4),
+            "yaw_std_rad": None if std is None else _number(std[1], 4),
         },
         "detections": _detections(s.detections),
         "tracks": _tracks(s.tracks),

@@ -75,7 +75,9 @@ class CameraSource:
         if vp.confident and moved > _CAMERA_STEP * camera.height_px:
             self._at = (vp.u_px, vp.v_px)
             note = "assumed lens, horizon from lane lines"
-            self._current = camera.with_vanishing_point(vp.u_px, vp.v_px, note)
+            turned = camera.with_vanishing_point(vp.u_px, vp.v_px, note)
+            fx, fy = float(camera.matrix[0, 0]), float(camera.matrix[1, 1])
+            self._current = replace(turned, angle_std_rad=(vp.std_v_px / fy, vp.std_u_px / fx))
             return self._current
         return camera
 

@@ -46,6 +46,7 @@ def test_a_line_holds_what_was_seen_and_planned():
     assert row["surfaces"] == {"drivable_share": 0.5, "lane_share": 0.0}
     assert row["plan"]["points"] == [[0] * 6, [1] * 6]
     assert row["plan"]["length_m"] == 1.41
+    assert (row["camera"]["pitch_std_rad"], row["camera"]["yaw_std_rad"]) == (0.0873, 0.0698)
     assert row["faults"] == ["late"]
 
 
