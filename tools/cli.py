@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("tools.train", "run_train_command"),
     "export": ("tools.export", "run_export"),
     "render": ("tools.render", "run_render"),
+    "label": ("tools.label", "run_label"),
     "doctor": ("tools.doctor", "run_doctor"),
     "convert": ("tools.convert", "run_convert"),
     "calibrate": ("tools.calibrate", "run_calibrate"),

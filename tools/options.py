@@ -126,6 +126,40 @@ def _add_export(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--force", action="store_true", help="keep a file that fails the check")
 
 
+def _add_label(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser(
+        "label",
+        help="write pseudo-labels for frames without labels",
+        description="Label a folder of pictures, a video, or what a labelled set leaves "
+        "unlabelled, in BDD100K's layout to train on. Doubtful areas are ignored. An unfinished "
+        "run in --out goes on.",
+    )
+    p.add_argument("source", type=_path, help="folder of images, video, or labelled set")
+    p.add_argument("--out", type=_path, required=True, help="folder to write to")
+    p.add_argument("--split", help="of a labelled set, and as it is written (train)")
+    _add_set_options(p)
+    p.add_argument("--model", default="base", help="model that labels (%(default)s)")
+    p.add_argument("--threads", type=int, help="threads of the network (all processors)")
+    p.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth frame (1)")
+    p.add_argument("--max-frames", type=int, metavar="N", help="stop after N frames")
+    p.add_argument(
+        "--images", choices=("link", "copy"), default="link",
+        help="hard links where they can be, or copies (%(default)s)",
+    )  # fmt: skip
+    p.add_argument(
+        "--min-confidence", type=float, default=0.3, help="leave out frames below it (%(default)s)"
+    )
+    p.add_argument(
+        "--fit", type=_path, metavar="FOLDER",
+        help="labelled set to fit the thresholds to (measured ones)",
+    )  # fmt: skip
+    p.add_argument("--fit-split", default="val", help="(%(default)s)")
+    p.add_argument(
+        "--precision", type=float, default=0.8,
+        help="share of boxes to be right, with --fit (%(default)s)",
+    )  # fmt: skip
+
+
 def _add_render(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser(
         "render",
@@ -316,7 +350,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_render,
+        _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_label, _add_render,
         _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
         _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, _add_bench,
     ):  # fmt: skip

@@ -21,6 +21,8 @@ class SetConfig:
         names: class names mapped by hand, each ``name=ours`` or ``name=none``.
         handed: its drivable area leaves out oncoming lanes, so that a mirrored picture must not
             teach it.
+        weight: how much its labels count beside those of weight 1, above 0 and at most 1; lower
+            it for labels that are not to be trusted fully, such as pseudo-labels.
     """
 
     path: Path
@@ -30,6 +32,14 @@ class SetConfig:
     tasks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     handed: bool = False
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise ValueError(
+                f"weight: expected above 0 and at most 1, given {self.weight}; leave the set out "
+                "to ignore it"
+            )
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class Mixture(TorchDataset):
             worker keeps its last four).
         handed: for each set, whether mirrored pictures leave its drivable area unknown, see
             ``data.augment.augment``.
+        weights: for each set, how much its labels count, all 1 by default; a mosaic joins frames
+            that count alike.
     """
 
     sets: list[Dataset]
@@ -65,6 +67,7 @@ class Mixture(TorchDataset):
     cache_width: int | None = None
     cache_mb: float = 2048.0
     handed: Sequence[bool] = ()
+    weights: Sequence[float] = ()
     _cache: dict[Key, Sample] = field(default_factory=dict, repr=False)
     _recent: dict[Key, Sample] = field(default_factory=dict, repr=False)
     _rare: list[dict[int, tuple[int, ...]]] | None = field(default=None, repr=False)
@@ -141,14 +144,18 @@ class Mixture(TorchDataset):
     def is_handed(self, which: int) -> bool:
         return bool(self.handed[which]) if self.handed else False
 
+    def weight(self, which: int) -> float:
+        return float(self.weights[which]) if self.weights else 1.0
+
     def others(self, position: int) -> Others:
-        """Where an item gets others from: for mosaics the items before it, whose frames its worker
-        has just read; for objects to paste, a frame of its own set."""
+        """Where an item gets others from: for mosaics the items before it of its weight, whose
+        frames its worker has just read; for objects to paste, a frame of its own set."""
         (which, _), _ = self.draw(position)
         before = itertools.count(position - 1, -1)
 
         def another(_: np.random.Generator) -> tuple[Sample, bool]:
-            key, _seed = self.draw(next(before))
+            keys = (self.draw(p)[0] for p in before)
+            key = next(k for k in keys if self.weight(k[0]) == self.weight(which))
             return self.read(key), self.is_handed(key[0])
 
         def donor(wanted: int, rng: np.random.Generator) -> Sample | None:
@@ -161,7 +168,8 @@ class Mixture(TorchDataset):
         key, seed = self.draw(position)
         others, handed = self.others(position), self.is_handed(key[0])
         out = augment(self.pipeline, self.read(key), seed, others, handed)
-        return {k: torch.from_numpy(v) for k, v in make_targets(out)._asdict().items()}
+        targets = make_targets(out, self.weight(key[0]))
+        return {k: torch.from_numpy(v) for k, v in targets._asdict().items()}
 
 
 @contextmanager

@@ -300,6 +300,7 @@ def _steps(run: Run, sets: list[Dataset], val: list[Dataset], report: Report) ->
     mixture = Mixture(
         sets, [s.share for s in config.data], config.size, config.seed, config.augment,
         c.steps * c.batch, config.cache_width, config.cache_mb, [s.handed for s in config.data],
+        [s.weight for s in config.data],
     )  # fmt: skip
     mixture.preload()
     part = c.batch // run.group.world

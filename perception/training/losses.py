@@ -1,7 +1,8 @@
 """Losses, each masked by what a sample labels.
 
-All are ratios of sums over the batch; ``total`` adds the sums of other processes, so that a batch
-shared out among several costs the same as one.
+All are ratios of sums over the batch, weighted means: a picture of half the weight counts half as
+much beside the others, in what is summed and in what it is divided by. ``total`` adds the sums of
+other processes, so that a batch shared out among several costs the same as one.
 """
 
 from __future__ import annotations
@@ -57,13 +58,21 @@ def box_loss(distance: Tensor, target: Tensor, weight: Tensor, total: Total = al
     return cost / weights.clamp(min=_TINY)
 
 
-def mask_loss(logits: Tensor, target: Tensor, total: Total = alone) -> Tensor:
-    """Cross-entropy and Dice (Milletari et al. 2016) of one surface over its known pixels."""
-    known = (target != UNKNOWN).float()
+def mask_loss(
+    logits: Tensor, target: Tensor, total: Total = alone, weight: Tensor | float = 1.0
+) -> Tensor:
+    """Cross-entropy and Dice (Milletari et al. 2016) of one surface over its known pixels.
+
+    ``logits``, ``target`` (n, h, w); ``weight`` of each picture (n,), or of all.
+    """
+    if isinstance(weight, Tensor):
+        weight = weight[:, None, None]
+    known = (target != UNKNOWN).float() * weight
     truth = (target == 1).float()
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     p = logits.sigmoid() * known
-    sums = [(cross * known).sum(), known.sum(), (p * truth).sum(), p.sum() + truth.sum()]
+    either = p.sum() + (truth * weight).sum()
+    sums = [(cross * known).sum(), known.sum(), (p * truth).sum(), either]
     cost, pixels, both, either = total(torch.stack(sums))
     return cost / pixels.clamp(min=_TINY) + 1 - (2 * both + 1) / (either + 1)
 
@@ -76,6 +85,7 @@ def total_loss(out: Output, batch: dict[str, Tensor], total: Total = alone) -> d
         "box": BOX_WEIGHT * box,
     }
     for i, name in enumerate(MASKS):
-        terms[name] = mask_loss(out.mask[:, i].float(), batch["mask"][:, i], total)
+        logits, target = out.mask[:, i].float(), batch["mask"][:, i]
+        terms[name] = mask_loss(logits, target, total, batch.get("mask_weight", 1.0))
     terms["total"] = torch.stack(list(terms.values())).sum()
     return terms

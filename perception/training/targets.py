@@ -26,7 +26,8 @@ class Targets(NamedTuple):
 
     ``image`` (h, w, 3) uint8 BGR; ``heat`` (5, h/4, w/4) in [0, 1]; ``heat_weight`` the same, 0
     where unknown; ``box`` (4, h/4, w/4) edge distances in px; ``box_weight`` (h/4, w/4), summing
-    to one an object; ``mask`` (2, h/2, w/2) uint8, 255 unknown.
+    to one an object; ``mask`` (2, h/2, w/2) uint8, 255 unknown; ``mask_weight`` () of its pixels.
+    Where the labels count less than others, all three weights are that much lower.
     """
 
     image: U8
@@ -35,6 +36,7 @@ class Targets(NamedTuple):
     box: F32
     box_weight: F32
     mask: U8
+    mask_weight: F32
 
 
 @lru_cache(maxsize=4096)
@@ -84,8 +86,12 @@ def _mask(label: U8 | None, height: int, width: int) -> U8:
     return np.asarray(cv2.resize(label, size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def make_targets(sample: Sample) -> Targets:
-    """Build the targets of a sample whose image has the network's input size."""
+def make_targets(sample: Sample, weight: float = 1.0) -> Targets:
+    """Build the targets of a sample whose image has the network's input size.
+
+    Args:
+        weight: how much its labels count, 0 to 1.
+    """
     height, width = sample.image.shape[:2]
     rows, cols = height // STRIDE, width // STRIDE
     heat_weight = np.ones((len(CLASSES), rows, cols), np.float32)
@@ -97,6 +103,7 @@ def make_targets(sample: Sample) -> Targets:
         np.ones((4, rows, cols), np.float32),
         np.zeros((rows, cols), np.float32),
         np.stack([_mask(sample.drivable, height, width), _mask(sample.lane, height, width)]),
+        np.asarray(weight, np.float32),
     )
     side = sample.xyxy[:, 2:] - sample.xyxy[:, :2]
     for i in np.argsort(-side.prod(1), kind="stable"):
@@ -105,4 +112,7 @@ def make_targets(sample: Sample) -> Targets:
             t.heat_weight[sample.class_id[i], max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 0.0
         else:
             _splat(t, sample.xyxy[i].tolist(), int(sample.class_id[i]))
+    if weight != 1:
+        np.multiply(t.heat_weight, np.float32(weight), out=t.heat_weight)
+        np.multiply(t.box_weight, np.float32(weight), out=t.box_weight)
     return t

@@ -45,6 +45,9 @@ def mixed_batch():
         batch["box_weight"][k % 2, y, x] = 1
     batch["mask"][:2] = torch.randint(0, 2, (2, 2, 2 * rows, 2 * columns), generator=g).byte()
     batch["mask"][2, 0] = 1
+    batch["mask_weight"] = torch.ones(4)
+    for key in ("heat_weight", "box_weight", "mask_weight"):
+        batch[key][1] *= 0.5  # of a set that counts half
     return batch
 
 
