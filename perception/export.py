@@ -1,48 +1,123 @@
-"""From a checkpoint to a self-contained ONNX file, with a check that both answer alike."""
+"""From a checkpoint to self-contained ONNX files, each kept only if it passes the gate."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from data.errors import InputError
 from data.taxonomy import CLASSES
-from data.types import U8, Detections
-from perception.decode import OUTPUTS, decode_detections, decode_surfaces, surface_mask
+from data.types import U8
+from perception.decode import OUTPUTS
+from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
 from perception.models.deploy import DeployNet
 from perception.models.multitask import MASK_STRIDE, STRIDE
-from perception.preprocess import LETTERBOX_RULE, letterbox
-from perception.runtime import FORMAT, Model, load_model
+from perception.preprocess import LETTERBOX_RULE
+from perception.quantize import (
+    PRECISIONS,
+    SCHEMES,
+    Quantised,
+    attempts,
+    calibrate,
+    to_fp16,
+)
+from perception.runtime import FORMAT, RUNTIMES, Model, load_model
 from perception.training.validate import run_torch
 
 OPSET = 17  # the newest that TensorRT 8.5 to 11 take alike
 _TINY = 1e-30
-_LOWEST = 0.05  # score of the boxes compared
-_AT_THRESHOLD = 1e-3  # the score difference that is allowed anyway
+_CALIBRATION = 24  # pictures; more moved no range by a hundredth
+_ROOM = 0.6  # share of the limit to stay within, since the pictures of the gate are few
+_RANKING = 3  # of them to rank the layers on
 
 
 @dataclass(frozen=True)
-class Parity:
-    """Largest differences between the file and the training code over all pictures."""
+class ExportOptions:
+    """What to export.
 
-    images: int
-    box_px: float
-    score: float
-    mask_share: float  # smallest share of equal mask pixels at the picture's size
+    Attributes:
+        name: of the files, without suffix; size: (width, height) px, multiples of 32.
+        precisions: some of ``quantize.PRECISIONS``.
+        dynamic_batch: leave the batch open in place of 1.
+        force: write files that fail the gate too.
+        terms: of the training data; revision: of the code; kept in the files.
+    """
 
-    @property
-    def passed(self) -> bool:
-        return self.box_px <= 0.5 and self.score <= 1e-3 and self.mask_share >= 0.999
+    name: str
+    size: tuple[int, int] = (640, 384)
+    precisions: tuple[str, ...] = ("fp32",)
+    dynamic_batch: bool = False
+    force: bool = False
+    terms: str = ""
+    revision: str = ""
+
+    def check(self) -> None:
+        """InputError where a precision is unknown or the size no multiple of 32."""
+        unknown = [p for p in self.precisions if p not in PRECISIONS]
+        if unknown or not self.precisions:
+            given = ", ".join(map(repr, unknown)) or "none"
+            raise InputError(f"--precision {given}: expected some of {', '.join(PRECISIONS)}")
+        if any(v <= 0 or v % 32 for v in self.size):
+            raise InputError(
+                f"size {self.size[0]}x{self.size[1]}: width and height must be multiples of 32"
+            )
+
+
+@dataclass(frozen=True)
+class GateData:
+    """Pictures to judge by: ``pictures`` (h, w, 3) uint8 BGR for parity with the training code,
+    ``labelled`` for accuracy (None will do for fp32 alone), ``canvases`` letterboxed to the
+    network's size for calibration."""
+
+    pictures: Sequence[U8]
+    labelled: Labelled | None
+    canvases: Sequence[U8]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file and how it did at the gate; ``left_float``: convolutions not in INT8."""
+
+    precision: str
+    file: str
+    content: bytes
+    gate: Parity | Accuracy
+    written: bool = False
+    left_float: tuple[str, ...] = ()
+
+    def figures(self) -> dict[str, Any]:
+        """What the gate found, fit for JSON: what is not finite is None."""
+        found = asdict(self.gate) | {"passed": self.gate.passed}
+        if isinstance(self.gate, Accuracy):
+            found["worst"] = self.gate.worst
+        return {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in found.items()
+        }
+
+    def report(self) -> dict[str, Any]:
+        """The entry of ``export.json``."""
+        return {
+            "file": self.file,
+            "precision": self.precision,
+            "runtime": RUNTIMES[self.precision],
+            "bytes": len(self.content),
+            "sha256": hashlib.sha256(self.content).hexdigest(),
+            "left_float": list(self.left_float),
+            "gate": self.figures(),
+            "written": self.written,
+        }
 
 
 def flush_subnormals(net: nn.Module) -> int:
@@ -57,82 +132,202 @@ def flush_subnormals(net: nn.Module) -> int:
     return count
 
 
-def _metadata(size: tuple[int, int], meta: dict[str, Any], name: str) -> dict[str, str]:
+def _metadata(meta: dict[str, Any], options: ExportOptions) -> dict[str, str]:
+    batch = "batch" if options.dynamic_batch else "1"
     return {
         "roadstack.format": FORMAT,
-        "roadstack.name": name,
+        "roadstack.name": options.name,
         "roadstack.precision": "fp32",
+        "roadstack.runtime": RUNTIMES["fp32"],
         "roadstack.classes": json.dumps(list(CLASSES)),
-        "roadstack.input": "uint8 BGR, 1 x height x width x 3; normalisation is inside",
-        "roadstack.size": json.dumps(list(size)),
+        "roadstack.input": f"uint8 BGR, {batch} x height x width x 3; normalisation is inside",
+        "roadstack.colour": "BGR",
+        "roadstack.size": json.dumps(list(options.size)),
         "roadstack.letterbox": LETTERBOX_RULE,
         "roadstack.strides": json.dumps({"objects": STRIDE, "surfaces": MASK_STRIDE}),
         "roadstack.training": json.dumps(meta, sort_keys=True),
+        "roadstack.terms": options.terms or str(meta.get("terms", "not stated")),
+        "roadstack.revision": options.revision or "not known",
     }
 
 
-def build_onnx(net: nn.Module, size: tuple[int, int], meta: dict[str, Any], name: str) -> bytes:
-    """Trace, simplify and label the deployed graph; returns the file's bytes."""
+def _cast_first(graph: Any) -> None:
+    """Turn Transpose, Cast at the input into Cast, Transpose: TensorRT takes 8-bit unsigned
+    pixels into a Cast alone."""
+    import onnx
+
+    turn, cast = (onnx.NodeProto.FromString(n.SerializeToString()) for n in graph.node[:2])
+    if (turn.op_type, cast.op_type) != ("Transpose", "Cast") or cast.input[0] != turn.output[0]:
+        return
+    between, end = turn.output[0], cast.output[0]
+    cast.input[0], cast.output[0] = turn.input[0], between
+    turn.input[0], turn.output[0] = between, end
+    del graph.node[:2]
+    graph.node.insert(0, turn)
+    graph.node.insert(0, cast)
+    kept = [v for v in graph.value_info if v.name not in (between, end)]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+
+
+def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> bytes:
+    """Trace, simplify and label the deployed graph in fp32; returns the file's bytes."""
     import onnx
     import onnxslim
 
-    if any(v <= 0 or v % 32 for v in size):
-        raise InputError(f"size {size[0]}x{size[1]}: width and height must be multiples of 32")
+    options.check()
+    size = options.size
     flush_subnormals(net)
     deploy = DeployNet(net).eval()
     example = torch.zeros(1, size[1], size[0], 3, dtype=torch.uint8)
+    axes = {k: {0: "batch"} for k in ("image", *OUTPUTS)} if options.dynamic_batch else None
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = os.path.join(folder, "traced.onnx")
         torch.onnx.export(
             deploy, (example,), path, input_names=["image"], output_names=list(OUTPUTS),
-            opset_version=OPSET, dynamo=False,
+            opset_version=OPSET, dynamo=False, dynamic_axes=axes,
         )  # fmt: skip
-        graph = onnxslim.slim(onnx.load(path))
-    onnx.helper.set_model_props(graph, _metadata(size, meta, name))
-    onnx.checker.check_model(graph)
-    return bytes(graph.SerializeToString())
-
-
-def _gap(a: Detections, b: Detections) -> tuple[float, float]:
-    """Largest distance (px) and score difference from each of ``a`` to its like in ``b``.
-
-    The like is the nearest box of the class: order may differ where scores are equal. A box of
-    ``a`` without one counts as infinitely far, unless it stands just at the threshold, where the
-    other side may have dropped it.
-    """
-    box_px = score = 0.0
-    for i in np.flatnonzero(a.score > _LOWEST + _AT_THRESHOLD):
-        same = np.flatnonzero(b.class_id == a.class_id[i])
-        if not len(same):
-            return float("inf"), float(a.score[i])
-        far = np.abs(b.xyxy[same] - a.xyxy[i]).max(axis=1)
-        best = same[int(far.argmin())]
-        box_px = max(box_px, float(far.min()))
-        score = max(score, float(abs(b.score[best] - a.score[i])))
-    return box_px, score
+        model = onnxslim.slim(onnx.load(path))
+    _cast_first(model.graph)
+    onnx.helper.set_model_props(model, _metadata(meta, options))
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def measure_parity(net: nn.Module, model: Model, images: Sequence[U8]) -> Parity:
-    """Run the training code and the file on pictures through the whole path, decoding included.
-
-    Boxes are compared both ways, so that neither may miss or add one.
-    """
+    """The training code against the file on pictures, through the whole path."""
     deploy = DeployNet(net).eval()
-    box_px = score = 0.0
-    share = 1.0
-    for image in images:
-        height, width = image.shape[:2]
-        canvas, scale = letterbox(image, model.input_size)
-        both = run_torch(deploy, canvas), model.infer(canvas)
-        a, b = (decode_detections(o, scale, (width, height), _LOWEST) for o in both)
-        for far, off in (_gap(a, b), _gap(b, a)):
-            box_px, score = max(box_px, far), max(score, off)
-        maps = [decode_surfaces(o, scale, (width, height), model.input_size) for o in both]
-        for kind in ("drivable", "lane"):
-            m = [surface_mask(getattr(s, kind), s.scale, width, height) for s in maps]
-            share = min(share, float((m[0] == m[1]).mean()))
-    return Parity(len(images), box_px, score, share)
+    return compare(lambda canvas: run_torch(deploy, canvas), model, images)
+
+
+def with_metadata(content: bytes, changes: dict[str, str]) -> bytes:
+    """The file with these metadata set or changed."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | changes)
+    return bytes(model.SerializeToString())
+
+
+def load_bytes(content: bytes) -> Model:
+    """A model in memory on ONNX Runtime, whichever runtime it is made for."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        return load_model(str(path), any_runtime=True)
+
+
+def _finish(e: Exported) -> Exported:
+    """Write what the gate found into the file's metadata."""
+    changes = {
+        "roadstack.precision": e.precision,
+        "roadstack.runtime": RUNTIMES[e.precision],
+        "roadstack.gate": json.dumps(e.figures()),
+        "roadstack.left_float": json.dumps(list(e.left_float)),
+    }
+    return replace(e, content=with_metadata(e.content, changes))
+
+
+def _file_name(name: str, precision: str) -> str:
+    return f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx"
+
+
+def _convert(
+    fp32: bytes,
+    precision: str,
+    reference: dict[str, float],
+    labelled: Labelled,
+    canvases: Sequence[U8],
+    name: str,
+) -> Exported:
+    """A smaller format; for INT8 the first attempt with room to spare, or else the nearest."""
+    if precision == "fp16":
+        tries = iter([Quantised(to_fp16(fp32), ())])
+    else:
+        few = canvases[:: max(1, len(canvases) // _CALIBRATION)][:_CALIBRATION]
+        scheme = SCHEMES[precision]
+        tries = attempts(fp32, calibrate(fp32, few, scheme.signed), scheme, few[:_RANKING])
+    best: Exported | None = None
+    for made in tries:
+        measured = measure_accuracy(load_bytes(made.content), labelled)
+        gate = Accuracy(len(labelled), LIMITS[precision], reference, measured)
+        file = _file_name(name, precision)
+        this = Exported(precision, file, made.content, gate, left_float=made.left_float)
+        if best is None or gate.worst < best.gate.worst:  # type: ignore[union-attr]
+            best = this
+        if gate.worst <= _ROOM * gate.limit:
+            break
+    assert best is not None
+    return best
+
+
+def _write(out: Path, files: Sequence[Exported], options: ExportOptions) -> None:
+    """Every file under its own name once all are whole, then ``export.json``."""
+    report = {"name": options.name, "opset": OPSET, "size": list(options.size)}
+    report |= {"revision": options.revision, "files": [e.report() for e in files]}
+    contents = {e.file: e.content for e in files if e.written}
+    contents["export.json"] = (json.dumps(report, indent=2) + "\n").encode()
+    try:
+        for name, content in contents.items():
+            (out / (name + ".part")).write_bytes(content)
+        for name in contents:
+            os.replace(out / (name + ".part"), out / name)
+    finally:
+        for name in contents:
+            (out / (name + ".part")).unlink(missing_ok=True)
+
+
+def _smaller(
+    content: bytes, options: ExportOptions, data: GateData, say: Callable[[str], None]
+) -> list[Exported]:
+    """The smaller formats that are asked for, judged by accuracy against the fp32 file."""
+    wanted = [p for p in PRECISIONS if p != "fp32" and p in options.precisions]
+    if not wanted or data.labelled is None:
+        return []
+    say("fp32: accuracy on labelled pictures")
+    reference = measure_accuracy(load_bytes(content), data.labelled)
+    files = []
+    for precision in wanted:
+        say(f"{precision}: converting, against the fp32 file")
+        made = _convert(content, precision, reference, data.labelled, data.canvases, options.name)
+        files.append(_finish(made))
+    return files
+
+
+def export_files(
+    net: nn.Module,
+    meta: dict[str, Any],
+    out: Path,
+    options: ExportOptions,
+    data: GateData,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Exported]:
+    """Build each precision, put it through the gate, and write what passes to ``out``.
+
+    The fp32 file is always built and judged, since the others are made from it: where it fails,
+    they fail. ``export.json`` states every figure; it is written if any file is.
+
+    Raises:
+        InputError: a precision is unknown, a size no multiple of 32, or no picture to calibrate.
+    """
+    options.check()
+    if any(p in SCHEMES for p in options.precisions) and not len(data.canvases):
+        raise InputError("--calibrate: no picture to calibrate INT8 on; give a folder of some")
+    if data.labelled is None and set(options.precisions) - {"fp32"}:
+        raise InputError("--evaluate: no labelled pictures to judge a smaller number format on")
+    say("fp32: building, against the training code")
+    content = build_onnx(net, meta, options)
+    parity = measure_parity(net, load_bytes(content), data.pictures)
+    files = [_finish(Exported("fp32", _file_name(options.name, "fp32"), content, parity))]
+    files += _smaller(content, options, data, say)
+    keep = [options.force or (parity.passed and e.gate.passed) for e in files]
+    files = [replace(e, written=k) for e, k in zip(files, keep, strict=True)]
+    if "fp32" not in options.precisions and parity.passed:
+        files = files[1:]
+    if any(e.written for e in files):
+        _write(out, files, options)
+    return files
 
 
 def export_checked(
@@ -143,26 +338,8 @@ def export_checked(
     images: Sequence[U8],
     force: bool = False,
 ) -> Parity:
-    """Write ``target`` if the file answers as the training code does on ``images``.
-
-    ``target``'s folder also gets ``export.json`` with every figure. Without parity nothing is
-    written unless ``force``.
-    """
-    content = build_onnx(net, size, meta, target.stem)
-    temporary = target.with_name(target.name + ".part")
-    temporary.write_bytes(content)
-    try:
-        parity = measure_parity(net, load_model(str(temporary)), images)
-        if parity.passed or force:
-            report = {
-                "file": target.name,
-                "opset": OPSET,
-                "size": list(size),
-                "bytes": len(content),
-            }
-            report |= {"parity": asdict(parity), "passed": parity.passed}
-            (target.parent / "export.json").write_text(json.dumps(report, indent=2) + "\n")
-            os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return parity
+    """Write the fp32 file alone as ``target`` if it answers as the training code on ``images``."""
+    options = ExportOptions(target.stem, size, force=force)
+    files = export_files(net, meta, target.parent, options, GateData(images, None, ()))
+    assert isinstance(files[0].gate, Parity)
+    return files[0].gate

@@ -21,6 +21,12 @@ from perception.preprocess import LETTERBOX_RULE, letterbox
 
 FORMAT = "roadstack-onnx-1"
 DEFAULT_MODEL = "base"
+RUNTIMES = {  # precision of a file -> what it is made for
+    "fp32": "any",
+    "fp16": "TensorRT and other GPU runtimes; on a CPU it answers alike, but slowly",
+    "int8-cpu": "ONNX Runtime and OpenVINO on a CPU",
+    "int8-gpu": "TensorRT",
+}
 
 
 def released_models() -> dict[str, Path]:
@@ -63,6 +69,11 @@ class Model:
     meta: dict[str, str]
     session: Any
 
+    @property
+    def precision(self) -> str:
+        """'fp32', 'fp16', 'int8-cpu' or 'int8-gpu'."""
+        return self.meta.get("roadstack.precision", "fp32")
+
     def infer(self, canvas: U8) -> dict[str, NDArray]:
         """Run on a letterboxed picture (h, w, 3) uint8 BGR; outputs as in ``decode``."""
         out = self.session.run(list(OUTPUTS), {"image": canvas[None]})
@@ -93,20 +104,34 @@ def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
     names = {o.name for o in session.get_outputs()}
     shape = inputs[0][2]
     fits = inputs[0][:2] == ("image", "tensor(uint8)") and len(inputs) == 1 and len(shape) == 4
-    fits = fits and all(isinstance(n, int) for n in shape) and (shape[0], shape[3]) == (1, 3)
+    fits = fits and all(isinstance(n, int) for n in shape[1:]) and shape[3] == 3
+    fits = fits and (shape[0] == 1 or isinstance(shape[0], str))  # a name: the batch is open
     if not fits or not set(OUTPUTS) <= names:
         raise InputError(f"model {path}: inputs {inputs} or outputs {sorted(names)} do not fit")
     return shape[2], shape[1]
 
 
-def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
+def _check_runtime(meta: dict[str, str], path: Path) -> None:
+    """A file made for TensorRT is right on a CPU, but twice as slow there as fp32."""
+    precision = meta.get("roadstack.precision", "fp32")
+    if precision == "int8-gpu":
+        raise InputError(
+            f"model {path}: is {precision}, made for TensorRT, and this is ONNX Runtime on a CPU; "
+            "use the fp32 or int8-cpu file"
+        )
+
+
+def load_model(
+    model: str = DEFAULT_MODEL, threads: int | None = None, any_runtime: bool = False
+) -> Model:
     """Load a model by name or path.
 
     Args:
         threads: of ONNX Runtime, default the processors at hand (at most 4).
+        any_runtime: load a file that is made for another runtime too, to check its answers.
 
     Raises:
-        InputError: missing file, not ONNX, or not one of ours.
+        InputError: missing file, not ONNX, not one of ours, or made for another runtime.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime as ort
@@ -131,6 +156,8 @@ def load_model(model: str = DEFAULT_MODEL, threads: int | None = None) -> Model:
         raise InputError(f"model {path}: not a usable ONNX file ({reason})") from e
     meta = dict(session.get_modelmeta().custom_metadata_map)
     size = _check(meta, session, path)
+    if not any_runtime:
+        _check_runtime(meta, path)
     return Model(path.stem, hashlib.sha256(content).hexdigest(), size, meta, session)
 
 

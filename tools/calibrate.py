@@ -71,7 +71,11 @@ def run_calibrate(a: argparse.Namespace) -> int:
         steps = count(1)
         found = calibrate(photos.views, photos.size, board, lambda note: bar(next(steps), note))
     photos.skipped.update(found.rejected)
-    camera = Camera(*photos.size, found.fit.matrix, found.distortion, pose, a.out.name)
+    try:
+        camera = Camera(*photos.size, found.fit.matrix, found.distortion, pose, a.out.name)
+    except InputError as e:
+        text = "the fit gives no usable camera; tilt the board differently in each photograph and"
+        raise InputError(f"{text} reach the corners of the picture ({e})") from e
     warnings = _warnings(found, photos.size, a)
     folder = make_folder(a.out.parent)
     with staging(folder, (PICTURE, REPORT, a.out.name), list(photos.files.values())) as stage:

@@ -27,6 +27,7 @@ def package_version() -> str:
 # command -> (module, function taking the parsed options); imported when it is called
 _COMMANDS: dict[str, tuple[str, str]] = {
     "bench loader": ("tools.bench_loader", "run_bench_loader"),
+    "bench models": ("tools.bench_models", "run_bench_models"),
     "bench render": ("tools.bench_render", "run_bench_render"),
     "replay": ("tools.replay", "run_replay"),
     "predict": ("tools.predict", "run_predict"),

@@ -239,7 +239,8 @@ def run_distance(a: argparse.Namespace) -> int:
     left_out: Counter[str] = Counter()
     parts = list(_score(sources, given, cameras, left_out))
     if not sum(len(p.kind) for p in parts):
-        raise InputError(f"{a.data}: no labelled object can be compared ({dict(left_out)})")
+        why = ", ".join(f"{reason}: {n}" for reason, n in left_out.items() if n)
+        raise InputError(f"{a.data}: no labelled object can be compared ({why or 'none there'})")
     scored = _Scored(
         np.concatenate([p.kind for p in parts]),
         np.concatenate([p.reference_m for p in parts]),

@@ -1,49 +1,181 @@
-"""``roadstack export``: a checkpoint to an ONNX file that gives the same answers."""
+"""``roadstack export``: a checkpoint to ONNX files that give the same answers."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from data.datasets import Dataset, open_dataset, screen
+from data.datasets.base import subset
 from data.errors import InputError
 from data.logs import open_log
 from data.synthetic.drive import random_sample
-from data.types import U8
+from data.taxonomy import TASKS
+from data.types import U8, Sample
+from perception.preprocess import letterbox
 from tools.files import make_folder
+from tools.trtexec import GPU_PRECISIONS, build_engine, float_layers, trtexec_lines
 
-_RENDERED = 12
+if TYPE_CHECKING:
+    from perception.export import Exported, GateData
+
+_RENDERED, _RENDERED_PX = 50, (960, 540)
 _MAX_PICTURES = 64
 
 
-def _pictures(folder: Path | None) -> list[U8]:
-    if folder is None:
-        return [random_sample(seed, 1280, 720).image for seed in range(_RENDERED)]
-    return [f.image for f in open_log(folder, max_frames=_MAX_PICTURES)]
+@dataclass(frozen=True)
+class RenderedSet:
+    """Rendered frames with exact labels, for export without data at hand."""
+
+    count: int = _RENDERED
+    tasks: tuple[str, ...] = tuple(TASKS)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        return [random_sample(seed, *_RENDERED_PX) for seed in range(self.count)]
+
+    def load(self, i: int) -> Sample:
+        return self._samples[i]
+
+
+def _spread(dataset: Dataset, most: int) -> list[U8]:
+    """Up to ``most`` pictures of a set, evenly spread over it."""
+    count = min(most, len(dataset))
+    every = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    few = subset(dataset, every.tolist())
+    return [few.load(i).image for i in range(len(few))]
+
+
+def _labelled(folder: Path, split: str) -> Dataset:
+    dataset, _ = screen(open_dataset(folder, split, None))
+    if not dataset.tasks:
+        raise InputError(f"--evaluate {folder}: split '{split}' has no labels to score against")
+    return dataset
+
+
+def _pictures(folder: Path, option: str) -> list[U8]:
+    """Pictures of a labelled set's training split, else of a folder or a video."""
+    if not folder.exists():
+        raise InputError(f"{option} {folder}: no such folder; give a labelled set or pictures")
+    try:
+        dataset, _ = screen(open_dataset(folder, "train", None))
+    except InputError:
+        return [f.image for f in open_log(folder, max_frames=_MAX_PICTURES)]
+    return _spread(dataset, _MAX_PICTURES)
+
+
+def _gate_data(a: argparse.Namespace) -> GateData:
+    """What the options name; rendered frames where they name nothing."""
+    from perception.export import GateData
+
+    rendered = RenderedSet()
+    labelled: Any = _labelled(a.evaluate, a.split) if a.evaluate else rendered
+    if a.check:
+        pictures = _pictures(a.check, "--check")
+    elif a.evaluate:
+        pictures = _spread(labelled, _MAX_PICTURES)
+    else:
+        pictures = [rendered.load(i).image for i in range(len(rendered))]
+    source: Sequence[U8] = _pictures(a.calibrate, "--calibrate") if a.calibrate else ()
+    if not a.calibrate:  # frames of seeds that are not judged by
+        seeds = range(1000, 1024) if any(p.startswith("int8") for p in a.precision) else ()
+        source = [random_sample(seed, *_RENDERED_PX).image for seed in seeds]
+    return GateData(pictures, labelled, [letterbox(p, a.size)[0] for p in source])
+
+
+def _revision() -> str:
+    """The code's git revision, '' where it is not in a repository."""
+    folder = Path(__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return ""
+    git = ["git", "-C", str(folder)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
+    except OSError:
+        return ""
+    return head.stdout.strip() + ("+changes" if dirty.returncode else "")
+
+
+def print_table(files: Sequence[Exported]) -> None:
+    """What the gate found of each file, every figure beside what is allowed."""
+    from perception.gate import BOX_PX, MASK_SHARE, SCORE, Accuracy
+
+    for e in files:
+        g = e.gate
+        verdict = "passed" if g.passed else "FAILED"
+        print(f"\n{e.file}  {len(e.content) / 1e6:.1f} MB  {verdict} on {g.images} pictures")
+        if not isinstance(g, Accuracy):
+            print(f"  {'against the training code':28} {'largest':>10} {'allowed':>10}")
+            print(f"  {'boxes, px':28} {g.box_px:10.4f} {BOX_PX:10.4f}")
+            print(f"  {'scores':28} {g.score:10.2g} {SCORE:10.2g}")
+            print(f"  {'equal mask pixels, least':28} {g.mask_share:10.5f} {MASK_SHARE:10.5f}")
+            continue
+        print(f"  {'against the fp32 file':28} {'fp32':>8} {e.precision:>8} {'change':>8}  allowed")
+        for name, value in g.file.items():
+            before = g.fp32[name]
+            print(f"  {name:28} {before:8.4f} {value:8.4f} {value - before:+8.4f}  {g.limit}")
+        if max((v for k, v in g.fp32.items() if k.startswith("AP50")), default=0.0) < 0.05:
+            print("  the network finds next to nothing here, so that this says little of its boxes")
+        if e.precision.startswith("int8"):
+            kept = ", ".join(n.strip("/").removesuffix("/Conv") for n in e.left_float) or "none"
+            print(f"  convolutions left in fp32, besides the heads' last: {kept}")
+
+
+def _after(a: argparse.Namespace, files: Sequence[Exported], out: Path) -> None:
+    """The way to an engine for each GPU file that was written."""
+    for e in files:
+        if not e.written or e.precision not in GPU_PRECISIONS:
+            continue
+        layers = float_layers(e.content)
+        lines = trtexec_lines(Path(e.file), e.precision, layers, a.size, a.dynamic_batch)
+        print(f"\n{e.file} to a TensorRT engine, on the device itself:")
+        for jetpack, line in lines.items():
+            print(f"  # {jetpack}\n  {line}")
+        if a.engine:
+            made = build_engine(out / e.file)
+            print(f"built {made['engine']} in {made['build_s']:.0f} s "
+                  f"with TensorRT {made['tensorrt']}")  # fmt: skip
 
 
 def run_export(a: argparse.Namespace) -> int:
-    """Write ``NAME.onnx`` and ``export.json``; exit code 1 when the file answers differently."""
-    from perception.export import export_checked
+    """Write a file a precision and ``export.json``; exit code 1 when one fails the gate."""
+    from perception.export import ExportOptions, export_files
     from perception.training.checkpoints import load_weights
 
     net, meta = load_weights(a.checkpoint)
     name = a.name or a.checkpoint.stem
     if Path(name).name != name:
         raise InputError(f"--name '{name}': give a plain name without folders")
-    pictures = _pictures(a.check)
-    out = make_folder(a.out)
-    target = out / f"{name}.onnx"
-    parity = export_checked(net, a.size, meta, target, pictures, a.force)
-    print(
-        f"against the training code on {parity.images} pictures: boxes within "
-        f"{parity.box_px:.4f} px (0.5 allowed), scores within {parity.score:.2g} (0.001), "
-        f"masks equal in {100 * parity.mask_share:.3f} % (99.9)"
+    options = ExportOptions(
+        name, a.size, tuple(a.precision), a.dynamic_batch, a.force, a.terms or "", _revision()
     )
-    if not parity.passed:
-        print("the file does not answer as the training code does", file=sys.stderr)
-        if not a.force:
-            print("nothing was written (--force writes it all the same)", file=sys.stderr)
+    options.check()
+    data = _gate_data(a)
+    out = make_folder(a.out)
+    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    files = export_files(net, meta, out, options, data, say)
+    print_table(files)
+    print()
+    for e in files:
+        if e.written:
+            print(f"written: {out / e.file}")
+        else:
+            print(f"not written: {e.file} (--force writes it all the same)", file=sys.stderr)
+    try:
+        _after(a, files, out)
+    except InputError as e:  # no engine; the files themselves are there
+        print(e, file=sys.stderr)
         return 1
-    print(f"written: {target} ({target.stat().st_size / 1e6:.1f} MB)")
-    return 0
+    return 0 if all(e.gate.passed and e.written for e in files) else 1

@@ -111,19 +111,44 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
 
 
+def _names(text: str) -> list[str]:
+    return [t.strip() for t in text.split(",") if t.strip()]
+
+
 def _add_export(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser(
         "export",
-        help="turn a checkpoint into an ONNX file that answers alike",
-        description="Write NAME.onnx and export.json; the file is kept only if it gives the "
-        "training code's answers on --check pictures.",
+        help="turn a checkpoint into ONNX files that answer alike",
+        description="Write one self-contained ONNX file for each precision, and export.json. The "
+        "fp32 file is kept only if it gives the training code's answers, the others only if they "
+        "score as the fp32 file does on labelled frames; exit code 1 when one does not.",
     )
     p.add_argument("checkpoint", type=_path, help=".safetensors file of a training run")
     p.add_argument("--out", type=_path, required=True, help="folder to write to")
-    p.add_argument("--name", help="of the file (the checkpoint's)")
+    p.add_argument("--name", help="of the files (the checkpoint's)")
     p.add_argument("--size", type=_size, default=(640, 384), help="input size (640x384)")
-    p.add_argument("--check", type=_path, help="folder of pictures (rendered frames)")
-    p.add_argument("--force", action="store_true", help="keep a file that fails the check")
+    p.add_argument(
+        "--precision", type=_names, default=["fp32"], metavar="P[,P...]",
+        help="some of fp32, fp16, int8-cpu, int8-gpu (fp32)",
+    )  # fmt: skip
+    p.add_argument(
+        "--calibrate", type=_path, metavar="DATA",
+        help="labelled set (its train split), folder of pictures or video to set INT8's ranges by "
+        "(rendered frames)",
+    )  # fmt: skip
+    p.add_argument(
+        "--evaluate", type=_path, metavar="DATA",
+        help="labelled set to compare accuracy on (rendered frames)",
+    )  # fmt: skip
+    p.add_argument("--split", default="val", help="of --evaluate (%(default)s)")
+    p.add_argument(
+        "--check", type=_path, metavar="DATA",
+        help="pictures to compare with the training code on (those of --evaluate)",
+    )  # fmt: skip
+    p.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
+    p.add_argument("--terms", metavar="TEXT", help="of the training data, kept in the files")
+    p.add_argument("--engine", action="store_true", help="build TensorRT engines too")
+    p.add_argument("--force", action="store_true", help="keep files that fail the check")
 
 
 def _add_label(sub: argparse._SubParsersAction) -> None:
@@ -336,6 +361,15 @@ def _add_bench(sub: argparse._SubParsersAction) -> None:
     q.add_argument("--workers", type=int, default=2, help="(%(default)s)")
     q.add_argument("--seconds", type=float, default=10.0, help="for each regime (%(default)s)")
     q.add_argument("--out", type=_path, help="folder for loader.json")
+    q = what.add_parser("models", help="how fast, how large and how costly networks are")
+    q.add_argument("models", nargs="+", metavar="MODEL", help="released name or ONNX file")
+    q.add_argument(
+        "--runtime", type=_names, default=["onnxruntime"], metavar="R[,R...]",
+        help="onnxruntime, openvino or both (onnxruntime)",
+    )  # fmt: skip
+    q.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
+    q.add_argument("--frames", type=int, default=100, help="timed, a model (%(default)s)")
+    q.add_argument("--out", type=_path, default=Path("runs/bench"), help="folder (%(default)s)")
     q = what.add_parser("render", help="how fast rendered frames come, on one core")
     q.add_argument("--size", type=_size, default=(640, 384), help="(640x384)")
     q.add_argument("--frames", type=int, default=60, help="of each look (%(default)s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import cv2
 import numpy as np
@@ -22,7 +23,9 @@ from data.checks import (
     verdict,
 )
 from data.datasets import open_dataset, with_names
+from data.datasets.files import image_problem, read_image, read_mask
 from data.duplicates import Alike, find_alike, perceptual_hash, thumbnail
+from data.errors import InputError
 from data.image_checks import Entry, check_image, file_damage
 
 SIZE = (128, 72)
@@ -467,3 +470,33 @@ def test_real_labels_without_images_pass_with_a_note(realdata):
         True,
         "labels without images: of use to tune a tracker, nothing to train on",
     )
+
+
+@pytest.mark.parametrize("side", [30_000, 65_000])
+def test_an_image_that_would_fill_the_memory_is_not_decoded(tmp_path, side):
+    path = tmp_path / "bomb.png"
+
+    def chunk(kind, content):
+        crc = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + crc
+
+    header = side.to_bytes(4, "big") * 2 + bytes((1, 0, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b""))
+    assert "100 megapixels" in str(image_problem(path))
+    with pytest.raises(InputError, match="megapixels"):
+        read_mask(path)
+
+
+def test_a_picture_that_opencv_refuses_is_told_as_unreadable(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise cv2.error("pixels <= CV_IO_MAX_IMAGE_PIXELS")
+
+    monkeypatch.setattr(cv2, "imread", refuse)
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_labels_that_cannot_be_read_are_not_told_as_no_objects(made):
+    made.labels["train", "a"] = [{"category": "car", "box2d": {"x1": 1}}]
+    found = made.examine()
+    assert "label_malformed" in found and "images_empty" not in found

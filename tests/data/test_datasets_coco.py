@@ -182,3 +182,23 @@ def test_a_typical_small_folder_trains_on_what_its_categories_label(make):
     d = open_dataset(make(lambda t: t["categories"].insert(0, {"id": 0, "name": "my-cars"})), "x")
     assert d.labelled == ("vehicle", "person")
     assert not d.load(0).problems
+
+
+def test_whole_numbers_written_with_a_point_are_ids(make):
+    def change(t):
+        t["images"][0]["id"] = 7.0
+        t["annotations"][0].update(image_id=7.0, category_id=3.0)
+
+    d = open_dataset(make(change), "train", strict=True)
+    assert d.problems == () and d.read_boxes(0).names[0] == "Car"
+
+
+def test_a_name_longer_than_a_file_can_have_is_a_missing_image(make):
+    d = open_dataset(make(lambda t: t["images"][1].update(file_name="x" * 5000)), "train")
+    kept, problems = screen(d)
+    assert len(kept) == 1 and [p.kind for p in problems] == ["image_missing"]
+
+
+def test_a_class_name_without_end_is_cut(make):
+    d = open_dataset(make(lambda t: t["categories"][0].update(name="x" * 100_000)), "train")
+    assert len(d.class_names[0]) == 200

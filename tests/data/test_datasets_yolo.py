@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
 from data.datasets import list_splits, open_dataset
+from data.datasets.files import image_problem
 from data.errors import InputError
 
 PICTURE = cv2.imencode(".png", np.zeros((50, 100, 3), np.uint8))[1].tobytes()
@@ -171,3 +174,37 @@ def test_folders_beside_pictures_are_splits_if_their_name_says_so(make, folder, 
     )
     assert list_splits(root) == splits
     assert len(open_dataset(root, splits[0])) == (1 if folder == "train" else 2)
+
+
+def test_paths_written_on_windows_are_found(make):
+    names = "names: [car, person]\n"
+    files = usual("0 0.5 0.5 0.2 0.2\n")
+    files["data.yaml"] = f"path: C:\\data\ntrain: images\\train\nval: lists\\val.txt\n{names}"
+    files["lists/val.txt"] = "..\\images\\val\\c.png\r\n"
+    root = make(files)
+    assert len(open_dataset(root, "train")) == 2
+    assert open_dataset(root, "val").images[0].is_file()
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("&a [car, *a]", "a list or table where"),
+        ("{0: car, 1: [bus]}", "a list or table where"),
+        ("{0: car, 99999999999: bus}", "from 0 to 65535"),
+        ("{-1: car}", "from 0 to 65535"),
+        ("{.inf: car}", "go by numbers"),
+    ],
+)
+def test_names_that_would_never_end_are_refused(make, names, says):
+    files = usual("0 0.5 0.5 0.2 0.2\n") | {"data.yaml": f"train: images/train\nnames: {names}\n"}
+    with pytest.raises(InputError, match=says):
+        open_dataset(make(files), "train")
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(make):
+    root = make(usual("0 0.5 0.5 0.2 0.2\n"))
+    os.mkfifo(root / "images/train/pipe.png")
+    d = open_dataset(root, "train")
+    assert [p.kind for p in d.read_boxes(2).problems] == ["image_missing"]
+    assert image_problem(d.images[2]).kind == "image_missing"

@@ -13,9 +13,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxslim")
 
 import perception.export as export  # noqa: E402
+from data.errors import InputError  # noqa: E402
 from data.synthetic.drive import random_sample  # noqa: E402
 from data.types import Detections  # noqa: E402
+from perception.gate import Accuracy, gap, measure_accuracy  # noqa: E402
 from perception.models.efficientnet_lite import SameConv2d  # noqa: E402
+from perception.models.nano import NanoNet  # noqa: E402
 from perception.runtime import load_model, released_models  # noqa: E402
 from perception.training.checkpoints import load_weights  # noqa: E402
 
@@ -62,9 +65,9 @@ def test_a_file_that_differs_does_not_pass(base, pictures, layer, shift, wrong):
 def test_an_added_box_is_noticed_from_the_other_side():
     one = Detections([[0, 0, 9, 9]], [0.9], [0])
     two = Detections([[0, 0, 9, 9], [50, 50, 90, 90]], [0.9, 0.4], [0, 0])
-    assert export._gap(one, two) == (0.0, 0.0)
-    assert export._gap(two, one)[0] == 81.0
-    assert export._gap(one, Detections.empty())[0] == float("inf")
+    assert gap(one, two) == (0.0, 0.0)
+    assert gap(two, one)[0] == 81.0
+    assert gap(one, Detections.empty())[0] == float("inf")
 
 
 def test_a_file_that_fails_the_gate_is_written_only_when_forced(
@@ -78,7 +81,9 @@ def test_a_file_that_fails_the_gate_is_written_only_when_forced(
     export.export_checked(base, (320, 192), {}, target, pictures, force=True)
     assert load_model(str(target)).input_size == (320, 192)
     report = json.loads((tmp_path / "export.json").read_text())
-    assert report["passed"] is False and report["parity"]["box_px"] == 9.0
+    (entry,) = report["files"]
+    assert entry["gate"]["passed"] is False and entry["gate"]["box_px"] == 9.0
+    assert entry["file"] == "m.onnx" and entry["written"] is True
 
 
 def test_weights_too_small_for_normal_numbers_are_flushed():
@@ -96,3 +101,172 @@ def test_the_card_stands_beside_each_released_file():
         assert path.with_suffix(".md").is_file()
         assert path.with_suffix(".safetensors").is_file()
         assert path.stat().st_size <= 15_000_000
+
+
+# --- several precisions, on an untrained small network ---
+
+SIZE = (160, 96)
+
+
+class Rendered:
+    """A few labelled frames."""
+
+    tasks = ("detection", "drivable", "lane")
+
+    def __init__(self, count=2):
+        self.samples = [random_sample(seed, 320, 180) for seed in range(count)]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def load(self, i):
+        return self.samples[i]
+
+
+@pytest.fixture(scope="module")
+def nano():
+    torch.manual_seed(0)
+    return NanoNet().eval()
+
+
+@pytest.fixture(scope="module")
+def gate_data():
+    rendered = Rendered()
+    pictures = [s.image for s in rendered.samples]
+    return export.GateData(pictures, rendered, [p[: SIZE[1], : SIZE[0]].copy() for p in pictures])
+
+
+def export_all(nano, out, gate_data, **options):
+    given = dict(precisions=("fp32", "fp16", "int8-cpu", "int8-gpu"), terms="research only")
+    given |= dict(revision="abc123") | options
+    return export.export_files(nano, {}, out, export.ExportOptions("n", SIZE, **given), gate_data)
+
+
+def test_one_file_a_precision_each_saying_what_it_is(nano, gate_data, tmp_path):
+    files = export_all(nano, tmp_path, gate_data, force=True)
+    names = ["n.onnx", "n.fp16.onnx", "n.int8-cpu.onnx", "n.int8-gpu.onnx"]
+    assert [e.file for e in files] == names
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([*names, "export.json"])
+    report = json.loads((tmp_path / "export.json").read_text())
+    assert [e["file"] for e in report["files"]] == names and report["revision"] == "abc123"
+    for name, precision in zip(names, ("fp32", "fp16", "int8-cpu", "int8-gpu"), strict=True):
+        model = load_model(str(tmp_path / name), any_runtime=True)
+        assert model.precision == precision
+        assert model.meta["roadstack.terms"] == "research only"
+        assert model.meta["roadstack.revision"] == "abc123"
+        assert json.loads(model.meta["roadstack.gate"])["images"] == 2
+        assert "TensorRT" in model.meta["roadstack.runtime"] or precision in ("fp32", "int8-cpu")
+
+
+def test_a_file_that_loses_accuracy_is_held_back_and_the_others_are_not(
+    nano, gate_data, tmp_path, monkeypatch
+):
+    scores = iter([{"IoU lane": 0.5}, {"IoU lane": 0.499}, *[{"IoU lane": 0.4}] * 9])
+    monkeypatch.setattr(export, "measure_accuracy", lambda *_: next(scores))
+    files = export_all(nano, tmp_path, gate_data, precisions=("fp16", "int8-cpu"))
+    assert [(e.file, e.written) for e in files] == [
+        ("n.fp16.onnx", True),
+        ("n.int8-cpu.onnx", False),
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["export.json", "n.fp16.onnx"]
+    held = json.loads((tmp_path / "export.json").read_text())["files"][1]
+    assert held["written"] is False and held["gate"]["worst"] == pytest.approx(0.1)
+
+
+def test_more_layers_stay_in_fp32_until_the_gate_is_passed_with_room(
+    nano, gate_data, tmp_path, monkeypatch
+):
+    scores = iter([{"IoU lane": v} for v in (0.5, 0.45, 0.485, 0.495)])
+    monkeypatch.setattr(export, "measure_accuracy", lambda *_: next(scores))
+    (made,) = export_all(nano, tmp_path, gate_data, precisions=("int8-cpu",))
+    assert made.gate.passed and made.written
+    assert len(made.left_float) >= 4
+    model = load_model(str(tmp_path / "n.int8-cpu.onnx"))
+    assert json.loads(model.meta["roadstack.left_float"]) == list(made.left_float)
+
+
+def test_nothing_passes_where_the_fp32_file_does_not(nano, gate_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "measure_parity", lambda *_: export.Parity(2, 9.0, 0.5, 0.1))
+    files = export_all(nano, tmp_path, gate_data, precisions=("fp16",))
+    assert [e.precision for e in files] == ["fp32", "fp16"]
+    assert not any(e.written for e in files) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precisions": ("fp32", "int4")}, "--precision 'int4': expected some of fp32, fp16"),
+        ({"precisions": ()}, "--precision none"),
+        ({"size": (100, 96)}, "multiples of 32"),
+    ],
+)
+def test_a_wrong_wish_is_one_line_and_writes_nothing(nano, gate_data, tmp_path, options, said):
+    wish = export.ExportOptions(**({"name": "n", "size": SIZE} | options))
+    with pytest.raises(InputError, match=said):
+        export.export_files(nano, {}, tmp_path, wish, gate_data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_without_pictures_to_calibrate_on_is_refused(nano, gate_data, tmp_path):
+    empty = export.GateData(gate_data.pictures, gate_data.labelled, [])
+    with pytest.raises(InputError, match="--calibrate: no picture"):
+        export_all(nano, tmp_path, empty)
+
+
+def test_an_open_batch_gives_each_picture_its_own_answer(nano, gate_data, tmp_path):
+    export_all(nano, tmp_path, gate_data, precisions=("fp32",), dynamic_batch=True)
+    model = load_model(str(tmp_path / "n.onnx"))
+    one = [model.infer(c) for c in gate_data.canvases]
+    out = model.session.run(None, {"image": np.stack(gate_data.canvases)})
+    both = dict(zip([o.name for o in model.session.get_outputs()], out, strict=True))
+    for key in ("boxes", "scores", "drivable"):
+        for i in (0, 1):
+            np.testing.assert_allclose(both[key][i], one[i][key][0], atol=1e-4)
+
+
+def test_a_file_for_tensorrt_is_refused_by_the_cpu_runtime(nano, gate_data, tmp_path):
+    export_all(nano, tmp_path, gate_data, precisions=("int8-gpu",), force=True)
+    path = tmp_path / "n.int8-gpu.onnx"
+    with pytest.raises(InputError, match="is int8-gpu, made for TensorRT") as error:
+        load_model(str(path))
+    assert "\n" not in str(error.value) and "int8-cpu" in str(error.value)
+    assert load_model(str(path), any_runtime=True).precision == "int8-gpu"
+
+
+def test_damaged_and_foreign_files_are_refused_in_words(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    whole = released_models()["base"].read_bytes()
+    short = tmp_path / "short.onnx"
+    short.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a usable ONNX file"):
+        load_model(str(short))
+    made = onnx.helper.make_node("Relu", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1]) for n in "xy")
+    graph = onnx.helper.make_graph([made], "other", [x], [y])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    other = tmp_path / "other.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(other))
+    with pytest.raises(InputError, match="not a Roadstack model"):
+        load_model(str(other))
+
+
+def test_accuracy_within_the_limit_passes_and_nothing_measured_does_not():
+    fp32 = {"AP50 vehicle": 0.5, "IoU lane": 0.3}
+    assert Accuracy(9, 0.02, fp32, {"AP50 vehicle": 0.485, "IoU lane": 0.31}).passed
+    assert not Accuracy(9, 0.02, fp32, {"AP50 vehicle": 0.475, "IoU lane": 0.3}).passed
+    assert not Accuracy(9, 0.02, fp32, {"AP50 vehicle": float("nan"), "IoU lane": 0.3}).passed
+    assert not Accuracy(9, 0.02, {}, {}).passed
+
+
+def test_a_class_with_few_boxes_is_not_judged_by():
+    figures = measure_accuracy(load_model("base"), Rendered(3))
+    assert {"IoU drivable", "IoU lane"} <= set(figures)
+    counts = np.bincount(np.concatenate([s.class_id for s in Rendered(3).samples]), minlength=5)
+    assert ("AP50 two_wheeler" in figures) == (counts[2] >= 20)
+
+
+def test_where_no_attempt_has_room_the_nearest_is_taken(nano, gate_data, tmp_path, monkeypatch):
+    scores = iter([{"IoU lane": v} for v in (0.5, 0.4, 0.487, 0.48, 0.47, 0.4, 0.4)])
+    monkeypatch.setattr(export, "measure_accuracy", lambda *_: next(scores))
+    (made,) = export_all(nano, tmp_path, gate_data, precisions=("int8-cpu",))
+    assert made.gate.passed and made.gate.file == {"IoU lane": 0.487}

@@ -154,3 +154,15 @@ def test_real_photographs(realdata, tmp_path):
     assert load_camera(out).matrix[0, 0] == pytest.approx(1175, rel=0.01)
     bows = report["bow_of_rows_px"]
     assert bows["undistorted"]["median"] < 0.6 * bows["photographed"]["median"]
+
+
+def test_photographs_all_alike_are_said_to_be_so(tmp_path):
+    corners = np.full((480, 640, 3), 255, np.uint8)
+    squares = (np.add.outer(np.arange(7), np.arange(10)) % 2 == 0)[..., None]
+    corners[60:340, 60:460] = np.kron(squares, np.ones((40, 40, 3), bool)) * np.uint8(255)
+    for k in range(5):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), corners)
+    out = tmp_path / "out/camera.toml"
+    with pytest.raises(InputError, match="tilt the board"):
+        run_calibrate(options(tmp_path, out, board=(9, 6)))
+    assert not out.exists()

@@ -1,0 +1,268 @@
+"""Smaller number formats for an exported file: FP16, and INT8 after training.
+
+INT8 is written as QuantizeLinear and DequantizeLinear pairs (static, per output channel for
+weights; Jacob et al. 2018). ONNX Runtime's CPU kernels are fast with unsigned activations and
+slow with signed ones; TensorRT takes signed, symmetric ones alone: hence two files. Activation
+ranges are those of least squared error on calibration pictures, and the layers that cost most
+accuracy can be left in fp32. What follows the heads' convolutions always stays fp32: there, equal
+8-bit scores would make false peaks, and 16 bits are too few for box edges in pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from data.types import F32, U8
+
+PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
+_SAMPLES = 4096  # values kept of each tensor and picture
+_FRACTIONS = np.linspace(0.3, 1.0, 36)  # of the full range, tried for the least error
+_STEPS = (0, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Int8Scheme:
+    """How a runtime wants its INT8.
+
+    Attributes:
+        signed: activations signed and symmetric, biases in fp32, only inputs of convolutions and
+            sums quantised (TensorRT fuses what follows them); otherwise unsigned, every tensor
+            between quantised operators, biases in 32 bits (ONNX Runtime's CPU kernels).
+        operators: types that are quantised.
+        harmful: noise over signal at the heads from which a layer stays in fp32 at once; symmetric
+            activations waste a bit behind a ReLU, so that more layers suffer.
+    """
+
+    signed: bool
+    operators: tuple[str, ...]
+    harmful: float = 0.05
+
+
+SCHEMES = {
+    "int8-cpu": Int8Scheme(False, ("Conv", "Clip", "Relu", "Add", "Concat", "Resize")),
+    "int8-gpu": Int8Scheme(True, ("Conv",), 0.0005),
+}
+
+
+def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def head_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The convolutions that no other convolution follows: where the network's heads end."""
+    users = _consumers(model.graph)
+    followed: set[str] = set()  # tensors from which a convolution is reached
+    for node in reversed(model.graph.node):
+        if node.op_type == "Conv" or any(o in followed for o in node.output):
+            followed.update(node.input)
+    return [
+        n for n in model.graph.node
+        if n.op_type == "Conv" and n.output[0] not in followed and n.output[0] in users
+    ]  # fmt: skip
+
+
+def after_heads(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes behind the heads' convolutions: the post-processing."""
+    reached = {n.output[0] for n in head_convolutions(model)}
+    names = []
+    for node in model.graph.node:
+        if any(i in reached for i in node.input):
+            reached.update(node.output)
+            names.append(node.name)
+    return names
+
+
+def convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that can be quantised: all but the heads' last."""
+    last = {n.name for n in head_convolutions(model)}
+    return [n.name for n in model.graph.node if n.op_type == "Conv" and n.name not in last]
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
+    """The file with these tensors as its only outputs."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.output[:]
+    changed.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
+    return bytes(changed.SerializeToString())
+
+
+def _best_range(values: F32, low: float, high: float, signed: bool) -> tuple[float, float]:
+    """The part of [low, high] whose 8-bit rounding and clipping err least on ``values``."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    best, least = (low, high), np.inf
+    for f in _FRACTIONS:
+        a, b = low * f, high * f
+        if signed:
+            b = max(-a, b)
+            a = -b
+        step = max((b - a) / (254 if signed else 255), 1e-12)
+        error = np.clip(np.round((values - a) / step), 0, 255) * step + a - values
+        total = float(np.square(error, dtype=np.float64).mean())
+        if total < least * 0.999:
+            best, least = (a, b), total
+    return best
+
+
+def calibrate(content: bytes, canvases: Sequence[U8], signed: bool) -> Ranges:
+    """Range of each float tensor before the post-processing over letterboxed pictures.
+
+    Args:
+        content: the fp32 file.
+        canvases: (h, w, 3) uint8 BGR each, of the file's input size.
+        signed: for symmetric activations.
+    """
+    model = onnx.load_from_string(content)
+    behind = set(after_heads(model))
+    names = [o for n in model.graph.node if n.name not in behind for o in n.output]
+    session = _session(with_outputs(model, names))
+    rng = np.random.default_rng(0)
+    kept: dict[str, list[F32]] = {n: [] for n in names}
+    ends: dict[str, tuple[float, float]] = dict.fromkeys(names, (0.0, 0.0))
+    for canvas in canvases:
+        for name, value in zip(names, session.run(None, {"image": canvas[None]}), strict=True):
+            if value.dtype != np.float32:
+                continue
+            low, high = ends[name]
+            ends[name] = (min(low, float(value.min())), max(high, float(value.max())))
+            flat = value.ravel()
+            kept[name].append(flat[rng.integers(0, flat.size, min(_SAMPLES, flat.size))])
+    return {
+        n: _best_range(np.concatenate(v), *ends[n], signed) for n, v in kept.items() if v
+    }  # fmt: skip
+
+
+def _tensor_ranges(ranges: Ranges) -> Any:
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+
+    values = {n: (np.array(a, np.float32), np.array(b, np.float32)) for n, (a, b) in ranges.items()}
+    return TensorsData(CalibrationMethod.MinMax, values)
+
+
+def quantize(
+    content: bytes, ranges: Ranges, scheme: Int8Scheme, left_float: Collection[str] = ()
+) -> bytes:
+    """The fp32 file with the convolutions before the heads in INT8.
+
+    Args:
+        ranges: by ``calibrate``.
+        left_float: names of convolutions to leave in fp32.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    model = onnx.load_from_string(content)
+    behind = {*after_heads(model), *(n.name for n in head_convolutions(model)), *left_float}
+    wanted = [
+        n.name for n in model.graph.node
+        if n.op_type in scheme.operators and n.name not in behind
+        and all(i in ranges for i in n.input[:1])
+    ]  # fmt: skip
+    extra: dict[str, Any] = {
+        "ActivationSymmetric": scheme.signed,
+        "WeightSymmetric": True,
+        "QuantizeBias": not scheme.signed,
+    }
+    if scheme.signed:
+        extra["OpTypesToExcludeOutputQuantization"] = list(scheme.operators)
+    kind = QuantType.QInt8 if scheme.signed else QuantType.QUInt8
+    quantizer = QDQQuantizer(
+        model, True, False, QuantType.QInt8, kind, _tensor_ranges(ranges), wanted,
+        sorted(behind), list(scheme.operators), extra,
+    )  # fmt: skip
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    result = quantizer.model.model
+    onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props})
+    return bytes(result.SerializeToString())
+
+
+def _noise(session: Any, truth: Sequence[Sequence[NDArray]], canvases: Sequence[U8]) -> float:
+    """Noise over signal of the heads' outputs, summed over the heads."""
+    noise = np.zeros(len(truth[0]))
+    signal = np.zeros(len(truth[0]))
+    for canvas, want in zip(canvases, truth, strict=True):
+        for k, (a, b) in enumerate(zip(session.run(None, {"image": canvas[None]}), want)):
+            noise[k] += float(np.square(a - b).sum())
+            signal[k] += float(np.square(b - b.mean()).sum())
+    return float((noise / np.maximum(signal, 1e-12)).sum())
+
+
+def rank_layers(
+    content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
+) -> list[tuple[str, float]]:
+    """Convolutions by the harm their quantisation alone does to the heads, worst first."""
+    model = onnx.load_from_string(content)
+    heads = [n.output[0] for n in head_convolutions(model)]
+    names = convolutions(model)
+    session = _session(with_outputs(model, heads))
+    truth = [session.run(None, {"image": c[None]}) for c in canvases]
+    harm = []
+    for name in names:
+        others = [n for n in names if n != name]
+        alone = quantize(content, ranges, Int8Scheme(scheme.signed, ("Conv",)), others)
+        one = _session(with_outputs(onnx.load_from_string(alone), heads))
+        harm.append((name, _noise(one, truth, canvases)))
+    return sorted(harm, key=lambda pair: -pair[1])
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A converted file and the convolutions left in fp32."""
+
+    content: bytes
+    left_float: tuple[str, ...]
+
+
+def attempts(
+    content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
+) -> Iterator[Quantised]:
+    """INT8 files with ever more of the most harmful convolutions left in fp32.
+
+    Args:
+        canvases: a few letterboxed pictures to rank the convolutions on.
+    """
+    ranked = rank_layers(content, ranges, scheme, canvases)
+    first = sum(harm > scheme.harmful for _, harm in ranked)
+    for more in _STEPS:
+        left = tuple(name for name, _ in ranked[: first + more])
+        yield Quantised(quantize(content, ranges, scheme, left), left)
+        if first + more >= len(ranked):
+            return
+
+
+def to_fp16(content: bytes) -> bytes:
+    """The fp32 file with weights and maps up to the heads in FP16; inputs and outputs stay."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = onnx.load_from_string(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights below FP16's least number, which become it
+        converted = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=after_heads(model)
+        )
+    ordered = OnnxModel(converted)
+    ordered.topological_sort()
+    return bytes(ordered.model.SerializeToString())

@@ -1,0 +1,189 @@
+"""Smaller number formats: what is converted, what is left alone, and which layers matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxslim")
+
+from perception.export import ExportOptions, build_onnx, load_bytes  # noqa: E402
+from perception.models.deploy import DeployNet  # noqa: E402
+from perception.models.nano import NanoNet  # noqa: E402
+from perception.quantize import (  # noqa: E402
+    SCHEMES,
+    _best_range,
+    after_heads,
+    attempts,
+    calibrate,
+    convolutions,
+    head_convolutions,
+    quantize,
+    rank_layers,
+    to_fp16,
+)
+
+SIZE = (160, 96)
+
+
+@pytest.fixture(scope="module")
+def canvases():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (3, SIZE[1] // 8, SIZE[0] // 8, 3), np.uint8)
+    return list(coarse.repeat(8, 1).repeat(8, 2))
+
+
+def trained_looking(canvases):
+    """An untrained net whose batch statistics fit the pictures, so that every layer does work."""
+    torch.manual_seed(0)
+    net = NanoNet()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.ones_(module.weight)
+    with torch.no_grad():
+        for _ in range(20):
+            DeployNet(net.train())(torch.from_numpy(np.stack(canvases)))
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def fp32(canvases):
+    return build_onnx(trained_looking(canvases), {}, ExportOptions("n", SIZE))
+
+
+def stored(content):
+    """Nodes by name, producers by tensor, and constants by name."""
+    model = onnx.load_from_string(content)
+    made = {o: n for n in model.graph.node for o in n.output}
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    return model, made, constants
+
+
+def quantised(content):
+    """Name of each convolution -> whether its weights and its input are stored in 8 bits."""
+    model, made, _ = stored(content)
+    return {
+        n.name: all(i in made and made[i].op_type == "DequantizeLinear" for i in n.input[:2])
+        for n in model.graph.node
+        if n.op_type == "Conv"
+    }
+
+
+def test_the_heads_end_in_three_convolutions_and_post_processing_follows(fp32):
+    model = onnx.load_from_string(fp32)
+    ends = {n.name for n in head_convolutions(model)}
+    assert ends == {"/net/heat/Conv", "/net/box/Conv", "/net/mask/Conv"}
+    behind = {n.op_type for n in model.graph.node if n.name in after_heads(model)}
+    assert {"Exp", "Sigmoid", "TopK", "GatherElements", "DepthToSpace"} <= behind
+    assert "Conv" not in behind
+    total = sum(n.op_type == "Conv" for n in model.graph.node)
+    assert len(convolutions(model)) == total - 3
+
+
+def test_pixels_go_into_a_cast_first_as_tensorrt_wants_them(fp32):
+    nodes = onnx.load_from_string(fp32).graph.node
+    assert [n.op_type for n in nodes if "image" in n.input] == ["Cast"]
+
+
+@pytest.mark.parametrize("precision", ["int8-cpu", "int8-gpu"])
+def test_every_convolution_but_the_heads_is_quantised(fp32, canvases, precision):
+    scheme = SCHEMES[precision]
+    content = quantize(fp32, calibrate(fp32, canvases, scheme.signed), scheme)
+    done = quantised(content)
+    assert {k for k, v in done.items() if not v} == {
+        "/net/heat/Conv", "/net/box/Conv", "/net/mask/Conv",
+    }  # fmt: skip
+    model, made, _ = stored(content)
+    behind = set(after_heads(onnx.load_from_string(fp32)))
+    for node in model.graph.node:
+        if node.name in behind:
+            fed = [made[i].op_type for i in node.input if i in made]
+            assert "DequantizeLinear" not in fed, node.name
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind", "symmetric"), [("int8-cpu", "uint8", False), ("int8-gpu", "int8", True)]
+)
+def test_each_runtime_gets_the_integers_it_wants(fp32, canvases, precision, kind, symmetric):
+    scheme = SCHEMES[precision]
+    model, made, constants = stored(
+        quantize(fp32, calibrate(fp32, canvases, scheme.signed), scheme)
+    )
+    activations = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    zeros = [constants[n.input[2]] for n in activations if n.input[0] not in constants]
+    assert zeros and all(z.dtype == kind for z in zeros)
+    assert not symmetric or all(z == 0 for z in zeros)
+    biases = 0
+    for n in model.graph.node:
+        if n.op_type == "Conv" and made.get(n.input[1]) is not None:
+            weight = made[n.input[1]]
+            assert constants[weight.input[0]].dtype == np.int8
+            channels = constants[weight.input[0]].shape[0]
+            assert constants[weight.input[1]].shape == (channels,)  # a scale for each channel
+            assert not constants[weight.input[2]].any()
+            biases += n.input[2] not in constants
+    assert (biases == 0) == symmetric  # TensorRT takes biases in fp32 alone
+
+
+def test_convolutions_named_stay_in_fp32(fp32, canvases):
+    ranges = calibrate(fp32, canvases, False)
+    name = convolutions(onnx.load_from_string(fp32))[4]
+    done = quantised(quantize(fp32, ranges, SCHEMES["int8-cpu"], [name]))
+    assert not done[name] and sum(not v for v in done.values()) == 4
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-cpu", "int8-gpu"])
+def test_the_answers_stay_close(fp32, canvases, precision):
+    scheme = SCHEMES.get(precision)
+    if scheme is None:
+        content = to_fp16(fp32)
+    else:
+        content = quantize(fp32, calibrate(fp32, canvases, scheme.signed), scheme)
+    assert len(content) < 0.62 * len(fp32)
+    want, got = (load_bytes(c).infer(canvases[0]) for c in (fp32, content))
+    allowed = 0.01 if scheme is None else 0.1
+    for key in ("drivable", "lane", "scores"):
+        assert want[key].dtype == got[key].dtype == np.float32
+        assert np.abs(want[key] - got[key]).max() < allowed, key
+
+
+def test_the_layer_that_8_bits_spoil_ranks_first_and_is_left_out(canvases):
+    net = trained_looking(canvases)
+    with torch.no_grad():  # the same function, but one channel dwarfs the others of its map
+        net.stem[1].weight[0] *= 3000
+        net.stem[1].bias[0] *= 3000
+        net.stages[0][0][0].weight[:, 0] /= 3000
+    content = build_onnx(net, {}, ExportOptions("n", SIZE))
+    scheme = SCHEMES["int8-cpu"]
+    ranges = calibrate(content, canvases, False)
+    ranked = rank_layers(content, ranges, scheme, canvases[:1])
+    spoilt = {"/net/stem/stem.0/Conv", "/net/stages.0/stages.0.0/stages.0.0.0/Conv"}
+    assert {ranked[0][0], ranked[1][0]} == spoilt
+    assert ranked[1][1] > 10 * ranked[2][1]
+    first, second = (t for _, t in zip(range(2), attempts(content, ranges, scheme, canvases[:1])))
+    assert spoilt <= set(first.left_float)
+    assert len(second.left_float) == len(first.left_float) + 2
+
+
+def test_a_lone_outlier_is_clipped_and_a_full_range_is_kept():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 1, 100_000).astype(np.float32)
+    assert _best_range(values, 0.0, 1.0, signed=False)[1] > 0.97
+    low, high = _best_range(values, 0.0, 3.0, signed=False)  # 3.0 was seen once, but not kept
+    assert low == 0.0 and 0.95 < high < 1.2
+    low, high = _best_range(values - 0.25, -0.25, 0.75, signed=True)
+    assert low == -high
+
+
+def test_weights_of_fp16_are_half_and_outputs_are_not(fp32):
+    model = onnx.load_from_string(to_fp16(fp32))
+    onnx.checker.check_model(model)
+    assert after_heads(model) and len(head_convolutions(model)) == 3
+    kinds = {i.name: i.data_type for i in model.graph.initializer}
+    weights = [n.input[1] for n in model.graph.node if n.op_type == "Conv"]
+    assert {kinds[w] for w in weights} == {onnx.TensorProto.FLOAT16}
+    outputs = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
+    assert outputs["boxes"] == outputs["lane"] == onnx.TensorProto.FLOAT

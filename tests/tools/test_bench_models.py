@@ -1,0 +1,94 @@
+"""``roadstack bench models``: the counts are right and every column is there."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from data.errors import InputError  # noqa: E402
+from tools.bench_models import bench_models, run_bench_models, to_csv  # noqa: E402
+from tools.model_cost import count_cost  # noqa: E402
+
+
+def save(tmp_path, nodes, constants, out_shape):
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 10, 20])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, out_shape)
+    stored = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "g", [x], [y], stored)
+    path = tmp_path / "g.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    return path
+
+
+def test_operations_and_weights_of_a_convolution_are_counted(tmp_path):
+    conv = helper.make_node("Conv", ["x", "w", "b"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2])
+    w = np.ones((8, 3, 3, 3), np.float32)
+    path = save(tmp_path, [conv], {"w": w, "b": np.ones(8, np.float32)}, [1, 8, 5, 10])
+    cost = count_cost(path)
+    assert cost["parameters"] == 8 * 3 * 3 * 3 + 8
+    assert cost["gflops"] == pytest.approx(2 * (8 * 5 * 10) * (3 * 3 * 3) / 1e9)
+    assert cost["int8_share"] == 0
+
+
+def test_a_depthwise_convolution_on_8_bit_weights_counts_its_own_channels(tmp_path):
+    dq = helper.make_node("DequantizeLinear", ["w8", "s", "z"], ["w"], axis=0)
+    conv = helper.make_node("Conv", ["x", "w"], ["y"], group=3, pads=[1, 1, 1, 1])
+    constants = {"w8": np.ones((3, 1, 3, 3), np.int8), "s": np.ones(3, np.float32)}
+    path = save(tmp_path, [dq, conv], constants | {"z": np.zeros(3, np.int8)}, [1, 3, 10, 20])
+    cost = count_cost(path)
+    assert cost["parameters"] == 27 and cost["int8_share"] == 1
+    assert cost["gflops"] == pytest.approx(2 * (3 * 10 * 20) * 9 / 1e9)
+
+
+def test_models_are_timed_side_by_side(tmp_path, capsys):
+    a = argparse.Namespace(
+        models=["base", "base"], runtime=["onnxruntime"], threads=1, frames=2, out=tmp_path
+    )
+    assert run_bench_models(a) == 0
+    result = json.loads((tmp_path / "models.json").read_text())
+    first, second = result["rows"]
+    assert first["ratio"] == 1 and second["ratio"] > 0
+    assert first["precision"] == "fp32" and 3.0e6 < first["parameters"] < 3.2e6
+    assert 5.6 < first["gflops"] < 5.9 and first["peak_memory_mb"] > 20
+    assert len(first["layers"]) == 10
+    spent = [layer["ms"] for layer in first["layers"]]
+    assert spent == sorted(spent, reverse=True) and 0 < first["layers"][0]["share"] < 1
+    ms = first["ms"]
+    assert ms["total"]["p50"] <= ms["total"]["p95"] <= ms["total"]["p99"]
+    assert ms["network"]["p50"] > ms["pre"]["p50"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "models.csv").read_text())))
+    assert len(rows) == 2 and "processors" in rows[0]["hardware"]
+    assert {"precision", "total_p99_ms", "pre_p50_ms", "decode_p95_ms", "gflops"} <= set(rows[0])
+    assert to_csv(result) == (tmp_path / "models.csv").read_text()
+    assert "longest layers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"models": ["nothing.onnx"]}, "no such file"),
+        ({"runtimes": ["cuda"]}, "--runtime 'cuda': expected some of onnxruntime, openvino"),
+        ({"frames": 0}, "--frames 0"),
+        ({"threads": 0}, "--threads 0"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused_in_one_line(given, said):
+    with pytest.raises(InputError, match=said):
+        bench_models(**({"models": ["base"]} | given))
+
+
+def test_a_missing_openvino_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError, match="--runtime openvino: the package is not installed"):
+        bench_models(["base"], ["openvino"])
