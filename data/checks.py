@@ -266,7 +266,11 @@ def _label_findings(
         bare = [names[i] for i, e in enumerate(entries) if e.boxes is None]
         if bare:
             found.append(finding("labels_missing", split, len(bare), bare))
-        empty = [names[i] for i, e in enumerate(entries) if e.boxes is not None and not e.boxes]
+        empty = [
+            names[i]
+            for i, e in enumerate(entries)
+            if e.boxes is not None and not e.boxes and not e.boxes.problems
+        ]
         if empty:
             most = WARN if 2 * len(empty) > len(entries) else ""
             found.append(finding("images_empty", split, len(empty), empty, most))

@@ -164,7 +164,7 @@ def _item(dataset: Dataset, i: int, with_image: bool) -> tuple[Item | None, list
     bad_name = _name_problem(name)
     if bad_name:
         return None, [Problem("image_name", repr(name), f"{bad_name}; rename it; left out")]
-    bad_image = image_problem(path) if with_image or path.is_file() else None
+    bad_image = image_problem(path) if with_image or os.path.isfile(path) else None
     if bad_image is not None:
         return None, [bad_image]
     assert dataset.read_boxes is not None

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from data.datasets import Dataset, only_tasks
+from data.datasets.base import class_flags
 from data.mixing import find_groups
 from data.types import U8, Sample
 
@@ -40,7 +41,8 @@ def read_frame(
 
     A JPEG of twice that width or more is decoded at a half, quarter or eighth of its size, which
     takes a fraction of the time. ``boxes_only`` leaves the masks unread (None).
-    ``widen_lane`` is applied to lane labels at their own size.
+    ``widen_lane`` is applied to lane labels at their own size. An image that cannot be decoded
+    becomes a black one on which nothing is labelled, with the problem named.
 
     Raises:
         InputError: the image cannot be read, or a label, where the set is read strictly.
@@ -49,9 +51,9 @@ def read_frame(
         dataset = _boxes_alone(dataset)
     given = dataset.size_px(index)
     image = _decode(dataset.images[index], given[0], max_width_px)
-    if image is None:
-        return dataset.load(index)  # which says what is wrong with it
     size = frame_size(*given, max_width_px)
+    if image is None:
+        return dataset.load(index) if dataset.strict else _blank(dataset, index, size)
     labels = dataset.labels(index, given)
     lane = labels.lane
     if lane is not None and widen_lane is not None:
@@ -70,6 +72,16 @@ def read_frame(
         dataset.names[index],
         tuple(str(p) for p in labels.problems),
     )
+
+
+def _blank(dataset: Dataset, index: int, size: tuple[int, int]) -> Sample:
+    """What stands for an image that cannot be decoded: it teaches nothing."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    text = f"{dataset.images[index]}: image cannot be decoded; its labels are left out"
+    return Sample(
+        image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool),
+        class_flags(()), None, None, dataset.names[index], (text,),
+    )  # fmt: skip
 
 
 def _decode(path: Path, width_px: int, max_width_px: int) -> U8 | None:

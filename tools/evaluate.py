@@ -195,8 +195,8 @@ def run_evaluate(a: argparse.Namespace) -> int:
     data = {
         "layout": dataset.layout,
         "split": dataset.split,
-        "images": len(dataset),
-        "skipped_images": len(unreadable),
+        "images": result["images"],
+        "skipped_images": len(unreadable) + len(dataset) - result["images"],
         "skipped": skipped,
     }
     write_json(out / "metrics.json", {**result, "data": data, "model": model, "protocol": PROTOCOL})

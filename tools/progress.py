@@ -59,4 +59,5 @@ def report_skipped(lines: Sequence[str], what: str, shown: int = 5) -> None:
         print(f"skipped: {line}", file=sys.stderr)
     if lines:
         more = f", of which {shown} are shown" if len(lines) > shown else ""
-        print(f"warning: {what}: {len(lines)} entries skipped{more}", file=sys.stderr)
+        count = "1 entry" if len(lines) == 1 else f"{len(lines)} entries"
+        print(f"warning: {what}: {count} skipped{more}", file=sys.stderr)

@@ -123,5 +123,8 @@ def run_train_command(a: argparse.Namespace) -> int:
         overrides += ["strict=true"] if a.strict else []
     best = run_train(config, a.out, tuple(overrides))
     if _leads():
+        skipped = a.out / "skipped.txt"
+        lines = skipped.read_text(encoding="utf-8").splitlines() if skipped.is_file() else []
+        report_skipped(lines, f"labels of the training, listed in {skipped}")
         print(f"best checkpoint: {best}")
     return 0

@@ -3,6 +3,7 @@ and how both become a ``Sample`` in ours."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,7 +127,7 @@ class Dataset:
 
     def load(self, i: int) -> Sample:
         """Image and labels of index ``i``; InputError where the image cannot be read."""
-        if not self.images[i].is_file():
+        if not os.path.isfile(self.images[i]):
             raise InputError(f"{self.images[i]}: image missing; its labels alone can be used")
         image = read_image(self.images[i])
         n = self.labels(i, (image.shape[1], image.shape[0]))
@@ -168,7 +169,7 @@ class Dataset:
         Raises:
             InputError: the image cannot be read, or is missing and no label states its size.
         """
-        if not self.images[i].is_file():
+        if not os.path.isfile(self.images[i]):
             boxes = self.read_boxes(i) if self.read_boxes else None
             if boxes is None or boxes.size_px is None:
                 raise InputError(f"{self.images[i]}: image missing, and no label states its size")

@@ -8,6 +8,7 @@ has no objects; crowds are areas to ignore.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,11 @@ def _bbox(a: Mapping[str, Any]) -> list[float]:
     return numbers(a["bbox"], 4)
 
 
+def _is_id(key: object) -> bool:
+    """A number or text; whole numbers may come as 1.0, as table programs write them."""
+    return isinstance(key, int | str) or (isinstance(key, float) and key.is_integer())
+
+
 def _load(path: Path) -> dict[str, Any]:
     table = read_json(path)
     if not isinstance(table, dict) or not isinstance(table.get("images"), list):
@@ -131,7 +137,7 @@ def _categories(table: Mapping[str, Any], path: Path) -> tuple[dict[Any, str], l
     for k, c in enumerate(table.get("categories", [])):
         key = c.get("id") if isinstance(c, dict) else None
         name = clean_name(c.get("name") or "") if isinstance(c, dict) else ""
-        if not isinstance(key, int | str) or not name or key in names:
+        if not _is_id(key) or not name or key in names:
             text = f"category {k} needs an id of its own and a name; left out"
             problems.append(Problem("label_malformed", str(path), text))
         else:
@@ -149,7 +155,7 @@ def _images(
     for k, image in enumerate(table["images"]):
         name = image.get("file_name") if isinstance(image, dict) else None
         key = image.get("id") if isinstance(image, dict) else None
-        if not isinstance(name, str) or not isinstance(key, int | str) or not name.strip():
+        if not isinstance(name, str) or not _is_id(key) or not name.strip():
             text = f"image {k} needs an id and a file_name; left out"
             problems.append(Problem("label_malformed", str(path), text))
         elif not is_inside(name):
@@ -174,7 +180,7 @@ def _annotations(
     problems = []
     for k, a in enumerate(table.get("annotations", [])):
         key = a.get("image_id") if isinstance(a, dict) else None
-        if isinstance(key, int | str) and key in name_of:
+        if _is_id(key) and key in name_of:
             found.setdefault(name_of[key], []).append((k, a))
         else:
             text = f"annotation {k}: image_id {key} is no image of the file; left out"
@@ -190,7 +196,7 @@ def _image_folder(root: Path, split: str, path: Path, names: list[str]) -> Path:
     if here.name == "annotations":
         usual += [root / path.stem[10:], root / "images" / path.stem[10:]]
     first = names[:: max(1, len(names) // 20)]
-    return max(usual, key=lambda f: sum((f / n).is_file() for n in first))
+    return max(usual, key=lambda f: sum(os.path.isfile(f / n) for n in first))
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -246,6 +252,6 @@ def _slashed(names: list[str], folder: Path) -> list[str]:
     """Names as they lie in the folder: those written on Windows have '\\' for '/'."""
     turned = [n.replace("\\", "/") for n in names]
     return [
-        t if t != n and not (folder / n).is_file() and is_inside(t) else n
+        t if t != n and not os.path.isfile(folder / n) and is_inside(t) else n
         for n, t in zip(names, turned)
     ]

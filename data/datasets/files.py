@@ -17,9 +17,11 @@ import numpy as np
 
 from data.errors import InputError
 from data.logs.image_size import image_size_px
+from data.logs.selection import MAX_IMAGE_PX
 from data.types import U8
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+_NAME_LENGTH = 200
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]+")
 
 
@@ -72,8 +74,9 @@ def read_json(path: Path) -> Any:
 
 
 def clean_name(name: object) -> str:
-    """A class name on one line: control characters and runs of spaces become one space."""
-    return " ".join(_UNPRINTABLE.sub(" ", str(name)).split())
+    """A class name on one line: control characters and runs of spaces become one space, and what
+    is far too long for a name is cut."""
+    return " ".join(_UNPRINTABLE.sub(" ", str(name)[: 4 * _NAME_LENGTH]).split())[:_NAME_LENGTH]
 
 
 def numbers(values: Iterable[Any], count: int) -> list[float]:
@@ -195,7 +198,7 @@ def choose_split(root: Path, split: str, known: tuple[str, ...]) -> str:
 
 def image_problem(path: Path) -> Problem | None:
     """What is wrong with an image file as far as its first and last bytes tell."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also for a name longer than a file can have
         return Problem("image_missing", str(path), "image missing; its labels are left out")
     with path.open("rb") as f:
         head = f.read(65536)
@@ -208,13 +211,22 @@ def image_problem(path: Path) -> Problem | None:
     )
     if cut:
         return Problem("image_unreadable", str(path), "image is cut short; copy it again")
-    if header_size(path) is None and cv2.imread(str(path)) is None:
-        return Problem("image_unreadable", str(path), "cannot be read as an image")
+    size = header_size(path)
+    if size is None:
+        try:
+            read_image(path)
+        except InputError:
+            return Problem("image_unreadable", str(path), "cannot be read as an image")
+    elif size[0] * size[1] > MAX_IMAGE_PX:
+        text = f"image of {size[0]}x{size[1]} is above the limit of 100 megapixels; scale it down"
+        return Problem("image_unreadable", str(path), text)
     return None
 
 
 def header_size(path: Path) -> tuple[int, int] | None:
     """Width and height by the header; None where it is not understood or may be turned."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return None
     try:
         with path.open("rb") as f:
             data = f.read(262144)
@@ -228,16 +240,24 @@ def image_size(path: Path) -> tuple[int, int]:
     """Width and height of a picture; InputError where it cannot be read."""
     size = header_size(path)
     if size is None:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{path}: image missing")
         height, width = read_image(path).shape[:2]
         return width, height
     return size
 
 
+def _decoded(path: Path, flags: int) -> cv2.typing.MatLike | None:
+    """The picture of a file, None where it is none or has more pixels than OpenCV decodes."""
+    try:
+        return cv2.imread(str(path), flags)
+    except cv2.error:
+        return None
+
+
 def read_image(path: Path) -> U8:
     """Read (h, w, 3) uint8 BGR; InputError names a file that is missing or no image."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = _decoded(path, cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{path}: cannot be read as an image (missing, truncated or not one)")
     return np.asarray(image, np.uint8)
@@ -245,7 +265,10 @@ def read_image(path: Path) -> U8:
 
 def read_mask(path: Path) -> U8:
     """Read (h, w) uint8 label values, unchanged."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    size = header_size(path)
+    if size is not None and size[0] * size[1] > MAX_IMAGE_PX:
+        raise InputError(f"{path}: mask of {size[0]}x{size[1]} is above 100 megapixels")
+    mask = _decoded(path, cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise InputError(f"{path}: cannot be read as a label mask (missing or truncated)")
     if mask.ndim != 2 or mask.dtype != np.uint8:

@@ -9,6 +9,7 @@ file has no objects, unless its whole split has none.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _USUAL = ("train", "val", "test")
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 _NO_SPLITS = ("path", "names", "nc", "download", "kpt_shape", "flip_idx", "yaml_file", "channels")
+_LAST_CLASS = 65535
 _SHARES_END = 2.0  # a share of the image beyond this is a pixel
 
 
@@ -121,8 +123,15 @@ def _places(path: Path) -> dict[str, list[Path]]:
 
 def _resolve(bases: list[Path], text: str) -> Path:
     """A path of ``data.yaml``; Roboflow writes '../train/images' for what lies beside the file."""
-    tries = [base / t for base in bases for t in (text, text.removeprefix("../"))]
-    return next((p for p in tries if p.exists()), tries[0])
+    texts = dict.fromkeys((text, text.replace("\\", "/")))  # as written on Windows
+    tries = [base / t for base in bases for p in texts for t in (p, p.removeprefix("../"))]
+    return next((p for p in tries if os.path.exists(p)), tries[0])
+
+
+def _class_name(value: object, path: Path) -> str:
+    if isinstance(value, list | dict):  # aliases can make it endless
+        raise InputError(f"{path}: names holds a list or table where a class's name is expected")
+    return clean_name(value)
 
 
 def _classes(root: Path) -> tuple[str, ...] | None:
@@ -132,14 +141,16 @@ def _classes(root: Path) -> tuple[str, ...] | None:
         names = _read_yaml(path)["names"]
         if isinstance(names, dict):
             try:
-                by_number = {int(k): clean_name(v) for k, v in names.items()}
-            except (TypeError, ValueError):
+                by_number = {int(k): _class_name(v, path) for k, v in names.items()}
+            except (TypeError, ValueError, OverflowError):
                 raise InputError(f"{path}: names must go by numbers: 'names: {{0: car}}'") from None
+            if not all(0 <= k <= _LAST_CLASS for k in by_number):
+                raise InputError(f"{path}: names must go by numbers from 0 to {_LAST_CLASS}")
             return tuple(
                 by_number.get(i, f"class {i}") for i in range(max(by_number, default=-1) + 1)
             )
         if isinstance(names, list):
-            return tuple(clean_name(n) for n in names)
+            return tuple(_class_name(n, path) for n in names)
         raise InputError(f"{path}: names must be a list or a table of numbers and names")
     for folder in (root, root / "labels", *((root / "labels").glob("*/"))):
         for name in _NAME_FILES:
@@ -253,7 +264,7 @@ def _in_place(place: Path) -> list[tuple[str, Path]]:
     if not place.is_file():
         raise InputError(f"{place}: no such folder or list of images")
     lines = [line.strip() for line in read_lines(place)]
-    paths = [place.parent / line for line in lines]
+    paths = [_resolve([place.parent], line) for line in lines]
     common = _common_folder(paths)
     return [(p.relative_to(common).as_posix(), p) for p in paths]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.datasets import Dataset
+from data.errors import InputError
 from data.types import U8, Detections, Sample
 from perception.metrics.detection import BoxTruth, evaluate_detections
 from perception.metrics.surfaces import LANE_PROTOCOL, Overlap, dilate_lane, lane_view, overlap
@@ -49,6 +50,7 @@ def score_dataset(
         list alone; problems are labels that could not be read and were left unscored.
 
     Raises:
+        InputError: an image or label cannot be read and the set is read strictly.
         ValueError: a surface is predicted on some labelled images and not on others.
     """
     truths: list[BoxTruth] = []
@@ -56,7 +58,14 @@ def score_dataset(
     problems: list[str] = []
     surfaces, left_out = dict.fromkeys(_VIEWS, Overlap()), dict.fromkeys(_VIEWS, 0)
     for i in range(len(dataset)):
-        p = predict(sample := dataset.load(i))
+        try:
+            sample = dataset.load(i)
+        except InputError as e:
+            if dataset.strict:
+                raise
+            problems.append(str(e))
+            continue
+        p = predict(sample)
         truths.append(BoxTruth.of(sample))
         problems += sample.problems
         found.append(p.detections)
@@ -67,7 +76,7 @@ def score_dataset(
             elif truth is not None:
                 left_out[name] += 1
         report(i + 1)
-    result: dict[str, Any] = {"images": len(dataset)}
+    result: dict[str, Any] = {"images": len(truths)}
     if "detection" in dataset.tasks:
         result["detection"] = evaluate_detections(truths, found)
     for name, total in surfaces.items():

@@ -123,6 +123,11 @@ class Mixture(TorchDataset):
         return len(self._cache)
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be read of the frames held, a line each."""
+        return tuple(t for s in self._cache.values() for t in s.problems)
+
+    @property
     def held_mb(self) -> float:
         """Memory that frames held take, 10^6 bytes."""
         return sum(map(sample_bytes, self._cache.values())) / 1e6

@@ -303,6 +303,8 @@ def _steps(run: Run, sets: list[Dataset], val: list[Dataset], report: Report) ->
         [s.weight for s in config.data],
     )  # fmt: skip
     mixture.preload()
+    if run.group.leads:
+        folder.note_skipped(run.out, mixture.problems)
     part = c.batch // run.group.world
     loader = batches(mixture, part, config.workers, own_positions(c, run.step, run.group))
     rows = folder.read_metrics(run.out / "metrics.csv", run.step)

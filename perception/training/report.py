@@ -43,6 +43,16 @@ def _write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
 
 
+def note_skipped(out: Path, problems: Sequence[str]) -> None:
+    """Write ``skipped.txt``, what of the frames held could not be read, or remove it."""
+    path = out / "skipped.txt"
+    if not problems:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(f"{text}\n" for text in problems), encoding="utf-8")
+
+
 def _differing(a: Any, b: Any, key: str = "") -> str | None:
     """Dotted name of the first setting in which two configurations differ."""
     if isinstance(a, dict) and isinstance(b, dict):

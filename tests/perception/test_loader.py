@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ pytest.importorskip("albumentations")
 
 from data.augment import AugmentConfig  # noqa: E402
 from data.datasets import open_dataset  # noqa: E402
+from data.errors import InputError  # noqa: E402
 from data.mixing import join_quarters  # noqa: E402
 from data.types import Sample  # noqa: E402
 from perception.training.loader import Mixture, batches  # noqa: E402
@@ -160,3 +163,28 @@ def test_a_peak_is_the_gaussian_of_its_box_cut_by_the_border(box):
     assert t.box[:, cy, cx] == pytest.approx(
         [cx * 4 + 2 - x1, cy * 4 + 2 - y1, x2 - cx * 4 - 2, y2 - cy * 4 - 2]
     )
+
+
+def test_an_image_damaged_in_the_middle_teaches_nothing_and_is_named(tmp_path):
+    """Header and end are whole, so that only decoding tells."""
+    folder = tmp_path / "images/100k/train"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 255, (96, 128, 3), dtype=np.uint8)
+    assert cv2.imwrite(str(folder / "a.png"), noise)
+    data = bytearray((folder / "a.png").read_bytes())
+    data[200:-200] = bytes(len(data) - 400)
+    (folder / "a.png").write_bytes(data)
+    box = {"x1": 10, "y1": 20, "x2": 50, "y2": 60}
+    entry = {"name": "a.png", "labels": [{"category": "car", "box2d": box}]}
+    labels = tmp_path / "labels/det_20/det_train.json"
+    labels.parent.mkdir(parents=True)
+    labels.write_text(json.dumps([entry]))
+    made = Mixture([open_dataset(tmp_path, "train")], [1.0], (128, 96), 0, AugmentConfig(), 2)
+    made.preload()
+    assert len(made.problems) == 1 and "a.png" in made.problems[0]
+    assert float(made[0]["heat_weight"].sum()) == 0
+    strict = Mixture(
+        [open_dataset(tmp_path, "train", strict=True)], [1.0], (128, 96), 0, AugmentConfig(), 2
+    )
+    with pytest.raises(InputError, match=r"a\.png"):
+        strict.preload()
