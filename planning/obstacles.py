@@ -21,6 +21,8 @@ _SIZE_M = {"vehicle": (4.5, 1.6, 2.6), "person": (0.6, 0.5, 0.8), "two_wheeler":
 _SIDE_VIEW_M = 3.2  # a vehicle's box wider than this shows its side
 MAX_COASTING_S = 1.0
 _SETTLED_S = 0.4
+_BORDER = 0.01  # of the picture's width
+_NO_CLUE_MPS = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,20 @@ def without_own_turning(tracks: Tracks, yaw_rate_radps: float) -> Tracks:
     return replace(tracks, velocity_mps=tracks.velocity_mps + turning)
 
 
+def _aside_std_mps(tracks: Tracks, keep: I64, camera: Camera) -> F64:
+    """Standard deviation of each object's sideways speed; NaN if unknown.
+
+    What is left in the picture of a vehicle that leaves it to one side seems to move inwards: its
+    sideways speed says nothing then.
+    """
+    with np.errstate(invalid="ignore"):
+        std = np.sqrt(tracks.covariance[keep, 3, 3])
+    box, margin = tracks.xyxy[keep], _BORDER * camera.width_px
+    cut = (box[:, 0] < margin) | (box[:, 2] > camera.width_px - margin)
+    cut &= tracks.class_id[keep] == CLASS_ID["vehicle"]
+    return np.where(cut, _NO_CLUE_MPS, std)
+
+
 def footprints(tracks: Tracks, camera: Camera, vehicle: Vehicle) -> Footprints:
     """Objects ahead that can be run into; those without a finite ground position are left out.
 
@@ -124,7 +140,7 @@ def footprints(tracks: Tracks, camera: Camera, vehicle: Vehicle) -> Footprints:
         y1 + grow_y,
         t.velocity_mps[keep, 0],
         t.velocity_mps[keep, 1],
-        std[:, 3],
+        _aside_std_mps(t, keep, camera),
         t.class_id[keep],
         t.track_id[keep],
         (t.age_s[keep] >= _SETTLED_S) & np.isfinite(t.velocity_mps[keep]).all(axis=1),

@@ -178,6 +178,15 @@ def test_a_doubtful_sideways_speed_is_no_crossing(world):
     assert "crossing" not in plan_of(replace(scene, tracks=doubtful), ego=6.0).reason
 
 
+def test_a_vehicle_cut_by_the_border_of_the_picture_is_no_crossing(world):
+    scene = world.scene(world.Road(), [world.Thing(14.0, -4.0, (-6.0, 3.0))])
+    assert "crossing" in plan_of(scene, ego=6.0).reason
+    box = scene.tracks.xyxy.copy()
+    box[:, 2] = scene.camera.width_px - 1
+    cut = replace(scene, tracks=replace(scene.tracks, xyxy=box))
+    assert "crossing" not in plan_of(cut, ego=6.0).reason
+
+
 def test_own_turning_makes_no_crossing_of_a_standing_person(world):
     """Turning left by 0.15 rad/s lets a person 18 m ahead drift 2.7 m/s to the right."""
     person = world.Thing(18, 4.0, velocity=(-6.0, -2.7), kind="person", width=0.5, height=1.7)
