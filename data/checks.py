@@ -16,7 +16,7 @@ import numpy as np
 
 from data.datasets.base import Dataset
 from data.duplicates import Alike, find_alike
-from data.image_checks import Entry
+from data.image_checks import Entry, calib_problems
 from data.taxonomy import CLASSES, COMMON, nearest_name, plain_name
 
 SPOILS, WARN, NOTE = "spoils", "warn", "note"
@@ -54,6 +54,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "split_without_labels": (NOTE, "no labels: for prediction only"),
     "labels_missing": (WARN, "no box labels: objects there are taken as unknown"),
     "images_empty": (NOTE, "labelled to show no objects; right if they show none"),
+    "calib_unusable": (WARN, "distances cannot be had there; copy the calibration files again"),
     "mask_missing": (WARN, "no mask: the surface there is taken as unknown"),
     "mask_unreadable": (SPOILS, "copy again; a mask is one 8-bit channel of class values"),
     "mask_size": (SPOILS, "export masks at the size of their images"),
@@ -199,7 +200,8 @@ def _problem_findings(
     """What was met on opening the split and image by image, gathered by kind."""
     split = dataset.split
     by_kind: dict[str, list[str]] = defaultdict(list)
-    for p in (*dataset.problems, *(p for e in entries for p in e.problems)):
+    seen = (p for e in entries for p in e.problems)
+    for p in (*dataset.problems, *calib_problems(dataset), *seen):
         by_kind[p.kind].append(str(p))
     by_kind.pop("class_unknown", None)  # told by class
     if without_images:

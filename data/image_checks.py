@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from data.datasets.base import Boxes, Dataset, Labels, Problem, image_problem
 from data.duplicates import thumbnail
 from data.errors import InputError
+from data.kitti_calib import load_kitti_calib
 from data.logs.image_size import image_size_px
 from data.taxonomy import CLASSES
 from data.types import U8
@@ -221,3 +222,15 @@ def _twice(boxes: Boxes, usable: NDArray[np.bool_], where: str) -> list[Problem]
 def _about_box(kind: str, boxes: Boxes, k: int, text: str, where: str) -> Problem:
     corners = " ".join(f"{v:.5g}" for v in boxes.xyxy[k])
     return Problem(kind, where, f"box {k} '{boxes.names[k]}' ({corners}) {text}")
+
+
+def calib_problems(dataset: Dataset) -> list[Problem]:
+    """Calibration files of a KITTI set that cannot be used, each once."""
+    found = []
+    for path in sorted({p for p in dataset.calibs if p is not None}):
+        try:
+            load_kitti_calib(path, 1242, 375)  # no picture is needed to judge its numbers
+        except InputError as e:
+            where, _, text = str(e).partition(": ")
+            found.append(Problem("calib_unusable", where, text))
+    return found

@@ -500,3 +500,20 @@ def test_labels_that_cannot_be_read_are_not_told_as_no_objects(made):
     made.labels["train", "a"] = [{"category": "car", "box2d": {"x1": 1}}]
     found = made.examine()
     assert "label_malformed" in found and "images_empty" not in found
+
+
+def test_a_calibration_file_that_cannot_be_used_is_found(tmp_path):
+    for name in ("000000", "000001"):
+        write(tmp_path / f"training/image_2/{name}.png", scene(int(name), (124, 37)))
+        labels = tmp_path / f"training/label_2/{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        labels.write_text("Car 0 0 1.5 10 12 30 33 1.5 1.6 3.7 1 1.7 20 1.5\n")
+    calib = tmp_path / "training/calib"
+    calib.mkdir()
+    good = "P2: 700 0 60 45 0 700 18 0.2 0 0 1 0.003\n"
+    (calib / "000000.txt").write_text(good)
+    (calib / "000001.txt").write_text(good.replace("700", "nan"))
+    d = open_dataset(tmp_path, "train")
+    found = check_split(d, [check_image(d, i) for i in range(len(d))])
+    bad = [f for f in found if f.kind == "calib_unusable"]
+    assert len(bad) == 1 and bad[0].count == 1 and "000001.txt" in bad[0].examples[0]
