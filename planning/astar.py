@@ -46,7 +46,8 @@ def astar(
     Raises:
         ValueError: start or goal lies outside the grid, or a cost is negative.
     """
-    from planning.kernels import run, search
+    from data.compiled import run
+    from planning.kernels import search
 
     rows, cols = cost.shape
     for name, (r, c) in (("start", start), ("goal", goal)):

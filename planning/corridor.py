@@ -84,7 +84,8 @@ def trace(line: U8, edge: U8, first_row: int, spec: GridSpec) -> Corridor:
     its share of the road's width or, where one edge alone is seen, its distance to that, or runs
     on straight. It keeps 1.5 m from the road's edges.
     """
-    from planning.kernels import march, run
+    from data.compiled import run
+    from planning.kernels import march
 
     y, width = _lane_at_start(line, first_row, spec)
     step = spec.resolution_m

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import compiled
 from planning.footprint import Field
-from planning.kernels import compiled
 
 F64 = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from planning.kernels import compiled
+from data.compiled import compiled
 
 F64 = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from planning.kernels import compiled
+from data.compiled import compiled
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]

@@ -18,6 +18,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.errors import InputError
 from planning.footprint import FAR_M, Body, Field, clearance, field_of, room
 from planning.hybrid_search import (
@@ -29,7 +30,6 @@ from planning.hybrid_search import (
     tight_gap,
     turned,
 )
-from planning.kernels import run
 from planning.lattice import EXHAUSTED, FOUND, Rules
 from planning.refine import cut_short, lay_out
 from planning.soften import soften

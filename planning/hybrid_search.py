@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.errors import InputError
 from planning.cost_to_go import cost_to_go, estimate
 from planning.curves import PARTS
 from planning.footprint import Body, Field, field_of
-from planning.kernels import run
 from planning.lattice import EXHAUSTED, FOUND, FULL, RUNNING, Moves, Nodes, Rules, expand
 
 F64 = NDArray[np.float64]

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from data.compiled import compiled
 
 Array = NDArray[Any]
 
 _SQRT2 = 2.0**0.5
 _EDGE_REACH_M = 8.0
-
-
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``njit`` with a cache on disk, and without one where none can be written.
-
-    Numba refuses to decorate when neither the source's folder nor the user's cache folder can
-    be written: read-only installs, containers. Kernels run beside other Python threads and
-    divide by zero as NumPy does.
-    """
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
-    except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
-
-
-def run(kernel: Callable[..., Any], *args: Any) -> Any:
-    """Call a kernel, also when its cache became unwritable (a full disk) after it was made.
-
-    A kernel is ready before it is saved, so a call that failed to save succeeds when repeated;
-    once for each of the kernels it calls.
-    """
-    for _ in range(8):
-        try:
-            return kernel(*args)
-        except OSError:
-            continue
-    return kernel(*args)
 
 
 @compiled

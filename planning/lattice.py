@@ -12,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import compiled
 from planning.cost_to_go import estimate, penalty
 from planning.curves import DUBINS_WORDS, PARTS, REEDS_SHEPP_WORDS, shortest, word
 from planning.footprint import Body, Field, arc_room, corner_hits, far_enough, room
-from planning.kernels import compiled, pop, push
+from planning.kernels import pop, push
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]

@@ -10,10 +10,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import compiled
 from planning.cost_to_go import penalty
 from planning.curves import PARTS
 from planning.footprint import Body, Field, room
-from planning.kernels import compiled
 from planning.lattice import Rules, join
 
 F64 = NDArray[np.float64]

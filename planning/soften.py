@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import compiled, run
 from planning.footprint import Body, Field, clearance, corner_hits, far_enough, room
-from planning.kernels import compiled, run
 
 F64 = NDArray[np.float64]
 Mask = NDArray[np.bool_]

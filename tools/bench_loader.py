@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import platform
 import resource
 import statistics
 import time
@@ -22,6 +21,7 @@ from data.datasets.base import subset
 from data.errors import InputError
 from data.types import Sample
 from tools.files import make_folder, write_json
+from tools.machine import hardware
 
 T = TypeVar("T")
 
@@ -209,16 +209,6 @@ def _rate(items: Any, workers: int, count: int) -> dict[str, float]:
     }
 
 
-def _hardware() -> str:
-    name = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {len(os.sched_getaffinity(0))} processors"
-
-
 def _measure(items: Any, stages: dict[str, float], workers: int, seconds: float) -> dict[str, Any]:
     each_s = sum(stages.values()) / 1e3 / max(1, min(workers, len(os.sched_getaffinity(0))))
     count = max(4 * max(1, workers), round(seconds / each_s / BATCH)) * BATCH
@@ -280,7 +270,7 @@ def bench_loader(
         regimes = _all_regimes(dataset, size, workers, seconds, cache_mb)
     sizes = [dataset.size_px(i) for i in range(len(dataset))]
     return {
-        "hardware": _hardware(),
+        "hardware": hardware(),
         "size": list(size),
         "workers": workers,
         "batch": BATCH,

@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from perception.decode import OUTPUTS, decode_frame
 from perception.preprocess import letterbox
 from perception.runtime import Model, find_model, load_model
 from tools.files import make_folder, write_json
+from tools.machine import hardware
 from tools.model_cost import count_cost
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -47,17 +47,6 @@ class Contender:
     runtime: str
     model: Model
     infer: Infer
-
-
-def hardware() -> str:
-    """The processor's name and how many of them this process may use."""
-    name = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {len(os.sched_getaffinity(0))} processors"
 
 
 def _openvino(path: Path, threads: int) -> Infer:

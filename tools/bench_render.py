@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from data.errors import InputError
 from data.synthetic.drive import SyntheticDrive, random_sample
 from data.synthetic.looks import LOOKS
 from data.synthetic.stories import ROADS
+from data.threads import opencv_on_one_thread
 from tools.files import make_folder, write_json
+from tools.machine import hardware
 
 PASSES = 3  # others use the processor too: the quickest pass counts
 FIRST_SAMPLES = 48  # which build the trees, houses and cars that later ones share
 DRIVE_FPS = 10.0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _spread(ms: np.ndarray) -> dict[str, float]:
@@ -57,15 +44,6 @@ def _timed(work: Callable[[int], Any], count: int) -> dict[str, Any]:
         "cpu_ms": _spread(cpu),
         "fps": round(1e3 / max(float(np.median(wall)), 1e-6), 1),
     }
-
-
-def _hardware() -> str:
-    """The processor's name."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(encoding="utf-8").splitlines() if listed.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} processors"
 
 
 def _drives(size: tuple[int, int], frames: int, seed: int) -> dict[str, Any]:
@@ -114,11 +92,11 @@ def bench_render(size: tuple[int, int], frames: int, seed: int) -> dict[str, Any
         raise InputError(
             f"bench render: expected frames >= 2 and seed >= 0, given {frames}, {seed}"
         )
-    with _one_thread():
+    with opencv_on_one_thread():
         drives = _drives(size, frames, seed)
         samples = _samples(size, frames, seed)
     return {
-        "hardware": _hardware(),
+        "hardware": hardware(),
         "threads": 1,
         "size": list(size),
         "frames": frames,

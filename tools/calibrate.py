@@ -6,8 +6,6 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -29,6 +27,7 @@ from data.chessboard import Board, View, find_board
 from data.errors import InputError
 from data.logs import open_log
 from data.logs.images import IMAGE_SUFFIXES, natural_key
+from data.threads import opencv_on_one_thread
 from data.types import U8
 from tools.files import make_folder, staging, write_json, write_png, write_text
 from tools.progress import progress_bar
@@ -67,7 +66,7 @@ def run_calibrate(a: argparse.Namespace) -> int:
     if a.out.suffix != ".toml" or a.out.is_dir():
         raise InputError(f"--out {a.out}: expected a file to write, such as camera.toml")
     photos = _read_photos(_list_photos(a.photos, a.out.parent / PICTURE), board, a.size)
-    with progress_bar("fitting", None, "step") as bar, _one_thread():
+    with progress_bar("fitting", None, "step") as bar, opencv_on_one_thread():
         steps = count(1)
         found = calibrate(photos.views, photos.size, board, lambda note: bar(next(steps), note))
     photos.skipped.update(found.rejected)
@@ -87,17 +86,6 @@ def run_calibrate(a: argparse.Namespace) -> int:
     for text in warnings:
         print(f"warning: {text}", file=sys.stderr)
     return 1 if found.fit.rms_px >= MAX_RMS_PX else 0
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """OpenCV on one thread: with more the order of its sums, so the last digits, would vary."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _mounting(a: argparse.Namespace) -> NDArray[np.float64]:

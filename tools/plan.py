@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
-from planning.hybrid_astar import DrivenPath, HybridConfig, plan_path
+from planning.hybrid_astar import DrivenPath, HybridConfig, compile_kernels, plan_path
+from planning.lattice import expand
 from planning.mapfile import OccupancyMap, load_map
 from planning.vehicle import Vehicle
 from tools.files import write_json, write_png
@@ -139,7 +140,8 @@ def run_plan(args: argparse.Namespace) -> int:
     if not (math.isfinite(args.deadline_ms) and args.deadline_ms > 0):
         raise InputError(f"--deadline-ms: expected a number above 0, given {args.deadline_ms}")
     grid = load_map(args.map)
-    announce_compiling()
+    announce_compiling(expand)
+    compile_kernels()  # so that the search's time is its own
     config = HybridConfig(reverse=args.reverse, deadline_s=args.deadline_ms / 1e3)
     path, poses = plan_on_map(grid, start, goal, vehicle, config)
     write_json(args.out, as_json(path, poses))

@@ -5,26 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-
-def _is_compiled() -> bool:
-    """Whether numba's cache holds the search; a guess from its index files."""
-    from planning.lattice import expand
-
-    folder = getattr(getattr(expand, "stats", None), "cache_path", None)
-    return folder is not None and any(Path(folder).glob("lattice.expand-*.nbi"))
+from data.compiled import is_cached
 
 
-def announce_compiling() -> None:
-    """Tell the user when the kernels have to be compiled now, and compile or load them."""
-    from planning.hybrid_astar import compile_kernels
-
-    if not _is_compiled():
-        print("compiling the planner (once, up to a minute; see roadstack warmup)", file=sys.stderr)
-    compile_kernels()
+def announce_compiling(*kernels: Callable[..., Any]) -> None:
+    """Tell the user that there is a wait, where one of the kernels has to be compiled now."""
+    if not all(map(is_cached, kernels)):
+        text = "compiling kernels (once, up to a minute; roadstack warmup does it ahead)"
+        print(text, file=sys.stderr)
 
 
 def warm_up() -> float:
@@ -49,8 +42,10 @@ def warm_up() -> float:
 
 def run_warmup(args: argparse.Namespace) -> int:
     """The command."""
-    known = _is_compiled()
+    from data.synthetic.raster import rasterise
+    from planning.lattice import expand
+
+    announce_compiling(rasterise, expand)
     seconds = warm_up()
-    what = "loaded from numba's cache" if known else "compiled"
-    print(f"kernels {what} in {seconds:.1f} s", file=sys.stderr)
+    print(f"kernels ready in {seconds:.1f} s", file=sys.stderr)
     return 0

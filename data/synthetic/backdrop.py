@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synthetic.compiled import compiled, run
+from data.compiled import compiled, run
 from data.synthetic.looks import Look
 from data.synthetic.textures import fractal
 

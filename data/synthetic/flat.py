@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synthetic.compiled import compiled
+from data.compiled import compiled
 from data.synthetic.raster import Eye, Placed
 
 F64 = NDArray[np.float64]

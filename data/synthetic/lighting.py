@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synthetic.compiled import compiled
+from data.compiled import compiled
 from data.synthetic.mesh import COLOUR, GLOSS, GLOW, NORMAL
 
 F32 = NDArray[np.float32]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synthetic.compiled import compiled, run
+from data.compiled import compiled, run
 from data.synthetic.lighting import GLOWS, OWNER, SHINING
 from data.synthetic.looks import Look
 from data.synthetic.raster import Target

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.synthetic.compiled import compiled
+from data.compiled import compiled
 from data.synthetic.lighting import (
     LEVEL,
     OWNER,

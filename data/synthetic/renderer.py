@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
 from data.synthetic import post
 from data.synthetic.backdrop import Panorama
-from data.synthetic.compiled import run
 from data.synthetic.flat import SHADE_SCALE, Flat, cast_shadows, lay_ground
 from data.synthetic.ground import GroundStyle
 from data.synthetic.lighting import RECORD, Light

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import compiled
 from data.synthetic.backdrop import HIGH
-from data.synthetic.compiled import compiled
 from data.synthetic.flat import Flat
 from data.synthetic.lighting import (
     BLUE,

@@ -20,6 +20,7 @@ from data.augment import AugmentConfig, Others, Pipeline, augment, build_augment
 from data.datasets import Dataset
 from data.frames import find_rare, frame_size, read_frame
 from data.taxonomy import CLASS_ID
+from data.threads import opencv_on_one_thread
 from data.types import Sample
 from perception.metrics.surfaces import dilate_lane
 from perception.training.targets import make_targets
@@ -180,14 +181,13 @@ class Mixture(TorchDataset):
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread for a while, as worker processes do."""
-    before = cv2.getNumThreads(), torch.get_num_threads()
-    cv2.setNumThreads(1)
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with opencv_on_one_thread():
+            yield
     finally:
-        cv2.setNumThreads(before[0])
-        torch.set_num_threads(before[1])
+        torch.set_num_threads(before)
 
 
 def quiet_worker(_: int) -> None:

@@ -273,7 +273,7 @@ def test_class_names_that_kitti_would_mix_up_are_refused(tmp_path):
         convert(d, tmp_path / "out", "kitti")
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png", "b/../../a.png", ".a.png", "a\nb.png"])
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "b/../../a.png", ".a.png", "a\nb.png"])
 def test_names_never_lead_out_of_the_folder(tmp_path, name):
     d = Dataset("made", tmp_path, "train", (name,), (tmp_path / "x.png",), ("detection",),
                 read_boxes=lambda i: box(), class_names=("car",))  # fmt: skip

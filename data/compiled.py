@@ -14,24 +14,33 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``njit(cache=True)``, and without the cache where none can be written.
 
     Numba refuses to decorate when neither the source's folder nor the user's cache folder can
-    be written: read-only installs, containers. Divisions follow IEEE 754, as in NumPy.
+    be written: read-only installs, containers. Kernels run beside other Python threads and divide
+    as NumPy does.
     """
     try:
         kernel = njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
-    # Numba only watches the kernel's own module, but constants and helpers come from the others
+    # Numba only watches the kernel's own module, but constants and helpers come from its neighbours
     index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
     if index is not None and hasattr(index, "_source_stamp"):
-        index._source_stamp = _last_change()
+        index._source_stamp = _last_change(Path(function.__code__.co_filename).parent)
     return kernel  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=1)
-def _last_change() -> tuple[float, int]:
-    """When a module of this folder last changed, and their size together."""
-    stats = [path.stat() for path in Path(__file__).parent.glob("*.py")]
+@lru_cache(maxsize=8)
+def _last_change(folder: Path) -> tuple[float, int]:
+    """When a module of a folder last changed, and their size together."""
+    stats = [path.stat() for path in folder.glob("*.py")]
     return max((s.st_mtime for s in stats), default=0.0), sum(s.st_size for s in stats)
+
+
+def is_cached(kernel: Callable[..., Any]) -> bool:
+    """Whether a kernel was compiled before, as far as the files of numba's cache tell."""
+    folder = getattr(getattr(kernel, "stats", None), "cache_path", None)
+    module = kernel.__module__.rpartition(".")[2]
+    name = f"{module}.{kernel.__name__}-*.nbi"
+    return folder is not None and any(Path(folder).glob(name))
 
 
 def run(kernel: Callable[..., Any], *args: Any) -> Any:
