@@ -31,7 +31,7 @@ from tools.pipeline import Consumer, prefetch
 from tools.progress import progress_bar
 from tools.record import SCHEMA, record_line, timing_line
 from tools.stack import Stack
-from tools.warmup import announce_compiling
+from tools.warmup import announce_replay
 
 if TYPE_CHECKING:
     from tools.view.video import VideoWriter
@@ -265,25 +265,13 @@ def _open(a: argparse.Namespace) -> Log:
     )
 
 
-def _announce_compiling(built_in: bool) -> None:
-    """The first replay of an installation waits for numba: say so before it does."""
-    from planning.kernels import search
-
-    kernels = [search]
-    if built_in:
-        from data.synthetic.raster import rasterise
-
-        kernels.append(rasterise)
-    announce_compiling(*kernels)
-
-
 def run_replay(a: argparse.Namespace) -> int:
     """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
     model = load_model(a.model, a.threads)
     out = make_folder(a.out)
-    _announce_compiling(a.source is None)
+    announce_replay(a.source is None)
     model_file = Path(a.model) if Path(a.model).exists() else None
     with staging(out, OUTPUTS, (a.source, a.camera, model_file)) as folder:
         summary = _run(a, log, Stack(model, camera), folder)

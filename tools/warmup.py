@@ -20,6 +20,18 @@ def announce_compiling(*kernels: Callable[..., Any]) -> None:
         print(text, file=sys.stderr)
 
 
+def announce_replay(built_in: bool) -> None:
+    """The same for what a replay needs, of the built-in drive or another."""
+    from planning.kernels import search
+
+    kernels = [search]
+    if built_in:
+        from data.synthetic.raster import rasterise
+
+        kernels.append(rasterise)
+    announce_compiling(*kernels)
+
+
 def warm_up() -> float:
     """Compile or load every kernel of ``planning`` and of the renderer; seconds it took."""
     from data.camera import Camera

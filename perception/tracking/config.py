@@ -58,7 +58,7 @@ class TrackerConfig:
     sure_score: float = 0.9
     report_score: float = 0.3
     keep_score: float = 0.1
-    score_time_s: float = 0.3
+    score_time_s: float = 0.25
     fade_odds_ps: float = 20.0
     tentative_unseen_s: float = 0.15
     max_coast_s: float = 0.8
@@ -101,7 +101,6 @@ PROBABILITIES = TrackerConfig(
     sure_score=0.67,
     report_score=0.45,
     keep_score=0.35,
-    score_time_s=0.25,
     fade_odds_ps=60.0,
     min_iou=0.15,
     min_iou_low=0.6,

@@ -124,7 +124,8 @@ def predict(state: BoxState, dt_s: float, config: BoxMotionConfig) -> BoxState:
     larger = 1 / (1 - closing)
     t, k = dt_s * larger, larger * larger
     mean, rate = state.mean + t * state.rate, state.rate * larger
-    mean[:, 2:] = state.mean[:, 2:] + dt_s * state.rate[:, 2:] + np.log(larger) - closing
+    narrowing = dt_s * (state.rate[:, 2:] - state.rate[:, 3:])  # of the width beside the height
+    mean[:, 2:] = state.mean[:, 2:] + narrowing + np.log(larger)
     rate[:, :2] *= larger
     pp, pr, rr = state.cov[..., 0], state.cov[..., 1], state.cov[..., 2]
     cov = np.empty_like(state.cov)
