@@ -23,10 +23,9 @@ from data.datasets import Dataset
 from data.frames import find_rare, read_frame
 from data.mixing import HORIZON, join_quarters, paste
 from data.taxonomy import CLASS_ID, CLASSES
-from data.types import F32, F64, U8, Sample
+from data.types import F32, F64, HIDDEN, U8, UNKNOWN, Sample
 from data.weather import EFFECTS, local_contrast, noise
 
-UNKNOWN = 255
 FILL = 127  # grey outside the picture, as letterboxing pads it
 TILT_DEG = 3.0
 _MIN_VISIBLE = 0.25  # share of a box that is left in view; less of it is an area to ignore
@@ -210,6 +209,7 @@ def warp(sample: Sample, matrix: F64, size: tuple[int, int]) -> Sample:
         ignore=ignore,
         drivable=mask(sample.drivable),
         lane=mask(sample.lane),
+        segmentation=mask(sample.segmentation),
     )
 
 
@@ -221,8 +221,9 @@ def _viewed(
     matrix = draw_view(rng, config, (width, height), size)
     horizon_px = float(matrix[1] @ (width / 2, HORIZON * height, 1))
     out = warp(sample, matrix, size)
-    if handed and matrix[0, 0] < 0 and out.drivable is not None:
-        out = dataclasses.replace(out, drivable=np.full_like(out.drivable, UNKNOWN))
+    if handed and matrix[0, 0] < 0:
+        hidden = np.full(out.image.shape[:2], HIDDEN, np.uint8)
+        out = dataclasses.replace(out, drivable=hidden)
     return out, horizon_px
 
 
@@ -283,7 +284,7 @@ def augment(
     The result depends on the sample, the seed and what ``others`` answers alone; without
     ``others`` there is neither mosaic nor pasting. The given sample is not changed. ``handed``
     says that its drivable area leaves out oncoming lanes, so that a mirrored picture, in which
-    they lie on the other side, leaves the drivable area unknown.
+    they lie on the other side, hides the drivable area (``data.types.HIDDEN``).
     """
     rng = np.random.default_rng(seed)
     out, horizon_px = rearrange(pipeline, sample, rng, others, handed)

@@ -13,12 +13,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from data.chessboard import Board, View
 from data.errors import InputError
-
-F64 = NDArray[np.float64]
+from data.types import F64
 
 _K1, _K2, _K3 = cv2.CALIB_FIX_K1, cv2.CALIB_FIX_K2, cv2.CALIB_FIX_K3
 _NO_TANGENT = cv2.CALIB_ZERO_TANGENT_DIST

@@ -8,6 +8,7 @@ under the rear axle. The ground is the plane z = 0 of the vehicle frame.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -220,15 +221,17 @@ def load_camera(path: Path) -> Camera:
         what = f"missing {', '.join(missing)}" if missing else f"unknown key {unknown[0]}"
         raise InputError(f"camera file {path}: {what}; expected {', '.join(need)}")
     given = raw.get("distortion", [])
+    if not isinstance(given, list):
+        raise InputError(f"camera file {path}: distortion is a list of numbers, not {given!r:.60}")
     num = {k: raw[k] for k in (*need, *pose_keys) if k in raw}
     for key, value in {**num, **{f"distortion[{i}]": v for i, v in enumerate(given)}}.items():
         bad = isinstance(value, bool) or not isinstance(value, int | float)
-        if bad or not math.isfinite(value):
-            raise InputError(f"camera file {path}: {key} must be a finite number, given {value!r}")
+        if bad or not abs(value) <= sys.float_info.max:  # which whole numbers may exceed
+            raise InputError(
+                f"camera file {path}: {key} must be a finite number, given {value!r:.60}"
+            )
         if key.endswith("_rad") and abs(value) >= math.pi / 2:
             raise InputError(f"camera file {path}: {key} = {value} is in radians, below pi / 2")
-    if not isinstance(given, list):
-        raise InputError(f"camera file {path}: distortion must be a list of numbers")
     distortion = np.array(given, np.float64)
     matrix = np.array(
         [[num["fx_px"], 0, num["cx_px"]], [0, num["fy_px"], num["cy_px"]], [0, 0, 1.0]]

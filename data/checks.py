@@ -99,7 +99,8 @@ class SplitReport:
             name has a meaning}; ours: our class -> boxes that can be used; ignore_areas: not to
             be scored, boxes of unknown classes among them.
         sizes: 'WIDTHxHEIGHT' -> images; masks: task -> {'present', 'missing', 'share_yes',
-            'share_unknown'}, shares of all pixels or None where none was decoded.
+            'share_unknown'}, shares of all pixels or None where none was decoded; for
+            'segmentation' the 'shares' of its classes.
     """
 
     images: int
@@ -156,26 +157,31 @@ def report_split(dataset: Dataset, entries: Sequence[Entry]) -> SplitReport:
         ours if names else {},
         ignored,
         dict(sizes.most_common()),
-        {t: _mask_figures(t, entries) for t in dataset.masks if t in dataset.tasks},
+        {t: _mask_figures(t, dataset, entries) for t in dataset.masks if t in dataset.tasks},
     )
 
 
-def _mask_figures(task: str, entries: Sequence[Entry]) -> dict[str, Any]:
+def _mask_figures(task: str, dataset: Dataset, entries: Sequence[Entry]) -> dict[str, Any]:
     present = [e.masks[task] for e in entries if task in e.masks]
     known = [m for m in present if m is not None]
     pixels = sum(m.all for m in known)
-    return {
-        "present": len(present),
-        "missing": len(entries) - len(present),
-        "share_yes": round(sum(m.yes for m in known) / pixels, 5) if pixels else None,
-        "share_unknown": round(sum(m.unknown for m in known) / pixels, 5) if pixels else None,
-    }
+    figures: dict[str, Any] = {"present": len(present), "missing": len(entries) - len(present)}
+    if task != "segmentation":
+        figures["share_yes"] = round(sum(m.yes for m in known) / pixels, 5) if pixels else None
+    elif pixels:
+        counts = np.sum([m.classes for m in known], axis=0)
+        shares = (round(int(n) / pixels, 5) for n in counts)
+        figures["shares"] = dict(zip(dataset.segmentation_names, shares))
+    figures["share_unknown"] = round(sum(m.unknown for m in known) / pixels, 5) if pixels else None
+    return figures
 
 
-def check_split(dataset: Dataset, entries: Sequence[Entry]) -> list[Finding]:
-    """Judge one split by what was found about its images."""
+def check_split(
+    dataset: Dataset, entries: Sequence[Entry], report: SplitReport | None = None
+) -> list[Finding]:
+    """Judge one split by what was found about its images, and its report if there is one yet."""
     split = dataset.split
-    report = report_split(dataset, entries)
+    report = report or report_split(dataset, entries)
     if not entries or report.unusable_images == len(entries):
         first = (str(p) for e in entries for p in e.problems if p.kind.startswith("image_"))
         if dataset.layout in LABELS_ALONE and report.labelled_images:
@@ -198,10 +204,9 @@ def _problem_findings(
     dataset: Dataset, entries: Sequence[Entry], report: SplitReport, without_images: bool = False
 ) -> list[Finding]:
     """What was met on opening the split and image by image, gathered by kind."""
-    split = dataset.split
     by_kind: dict[str, list[str]] = defaultdict(list)
     seen = (p for e in entries for p in e.problems)
-    for p in (*dataset.problems, *calib_problems(dataset), *seen):
+    for p in (*dataset.problems, *calib_problems(dataset, entries), *seen):
         by_kind[p.kind].append(str(p))
     by_kind.pop("class_unknown", None)  # told by class
     if without_images:
@@ -210,12 +215,12 @@ def _problem_findings(
     found = []
     for kind, lines in by_kind.items():
         rare = kind in ("box_empty", "box_outside") and len(lines) <= _RARE * boxes
-        found.append(finding(kind, split, len(lines), lines, WARN if rare else ""))
+        found.append(finding(kind, dataset.split, len(lines), lines, WARN if rare else ""))
     sides = [(e.boxes.xyxy[:, 2:] - e.boxes.xyxy[:, :2]).max(axis=1) for e in entries if e.boxes]
     longest = np.concatenate([np.zeros(0), *sides])
     if len(longest) and float((longest < 2).mean()) > 0.5:
         text = f"the median box is {float(np.median(longest)):.3g} px long"
-        found.append(finding("box_scale", split, int((longest < 2).sum()), [text]))
+        found.append(finding("box_scale", dataset.split, int((longest < 2).sum()), [text]))
     return found
 
 
@@ -280,7 +285,7 @@ def _label_findings(
         bare = [f"{names[i]} ({task})" for i, e in enumerate(entries) if task not in e.masks]
         if bare:
             found.append(finding("mask_missing", split, len(bare), bare))
-        if row["share_yes"] == 0:
+        if row.get("share_yes") == 0:
             found.append(finding("mask_blank", split, row["present"], [task]))
     return found
 

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from data.errors import InputError
-
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
+from data.types import F64, U8
 
 _SEARCH_SIDE_PX = 1600  # larger photographs are searched in a reduced copy
 _MAX_HIDDEN = 2  # rows and columns, together, that may be out of the picture

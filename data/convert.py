@@ -20,11 +20,9 @@ import numpy as np
 from data.datasets.base import NOT_WHOLE, Boxes, Dataset, Problem, size_problem
 from data.datasets.files import IMAGE_SUFFIXES, bare_name, image_problem, is_inside
 from data.errors import InputError
-from data.label_writers import IMAGES, WRITERS, Item
+from data.label_writers import ANY, IMAGES, WRITERS, Item
 from data.taxonomy import CLASSES
 
-IMAGE_MODES = ("link", "copy", "none")
-CLASS_MODES = ("own", "ours")
 _EMPTY_IF_SILENT = ("coco", "yolo")  # formats in which an image without labels has no objects
 
 
@@ -59,7 +57,8 @@ def convert(
     Args:
         datasets: one a split, of one set; read strictly where they say so.
         images: 'link' (hard links, or copies where those cannot be), 'copy' or 'none'.
-        classes: 'own' names of the set, or 'ours': what maps to one of ours, renamed.
+        classes: 'own' names of the set, or 'ours': what maps to one of ours, renamed; areas to
+            ignore and those of unknown names stay areas to ignore.
         report: called with the number of images done.
 
     Raises:
@@ -78,7 +77,7 @@ def convert(
     everything = [item for items in splits.values() for item in items]
     if not everything:
         raise _nothing(datasets[0].root, left_out, images != "none")
-    names = _classes(everything, _first_classes(datasets, classes == "ours"))
+    names = _our_classes(datasets) if classes == "ours" else _own_classes(datasets, everything)
     _check_apart(splits, to)
     if images != "none":
         _place_images(splits, out, to, images == "link", report)
@@ -95,16 +94,15 @@ def _nothing(root: Path, left_out: Sequence[Problem], with_images: bool) -> Inpu
     return InputError(f"{root}: no image can be converted{why}{hint}")
 
 
-def _first_classes(datasets: Sequence[Dataset], ours: bool) -> tuple[str, ...]:
-    """The classes that a set declares, with boxes or without."""
-    if ours:
-        return tuple(c for c in CLASSES if any(c in d.labelled for d in datasets))
-    return tuple(dict.fromkeys(n for d in datasets for n in d.class_names))
+def _our_classes(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    return tuple(c for c in CLASSES if any(c in d.labelled for d in datasets))
 
 
-def _classes(items: Iterable[Item], first: tuple[str, ...]) -> tuple[str, ...]:
+def _own_classes(datasets: Sequence[Dataset], items: Iterable[Item]) -> tuple[str, ...]:
+    """The classes that a set declares, with boxes or without, and others that boxes name."""
+    declared = (name for d in datasets for name in d.class_names)
     met = (name for item in items if item.boxes for name in item.boxes.names)
-    return tuple(dict.fromkeys((*first, *met)))
+    return tuple(dict.fromkeys((*declared, *met)))
 
 
 def _check_split(dataset: Dataset) -> None:
@@ -136,14 +134,16 @@ def _name_problem(name: str) -> str:
 def gather(
     dataset: Dataset, with_images: bool, silence_is_empty: bool
 ) -> tuple[list[Item], list[Problem]]:
-    """Images of a split that can go over with all their boxes, and why others cannot.
+    """Images of a split that can go over with all their boxes, and what was met on the way: why
+    others cannot, and boxes without a size, which are left out of images that do.
 
     Args:
-        with_images: the pictures must be there and whole; silence_is_empty: images without box
-            labels are left out, for the format would say that they have no objects.
+        with_images: the pictures must be there; whole they must be wherever they are.
+        silence_is_empty: images without box labels are left out, also of a set that is read
+            strictly, for the format would say that they have no objects.
 
     Raises:
-        InputError: something is wrong and the set is read strictly.
+        InputError: something else is wrong and the set is read strictly.
     """
     items, problems = [], []
     for i, name in enumerate(dataset.names):
@@ -186,12 +186,11 @@ def _item(dataset: Dataset, i: int, with_image: bool) -> tuple[Item | None, list
     return Item(name, path, size, boxes, frame), problems
 
 
-def _select(boxes: Boxes, keep: Sequence[int], names: Sequence[str] | None = None) -> Boxes:
-    names = boxes.names if names is None else names
+def _select(boxes: Boxes, keep: Sequence[int]) -> Boxes:
     return replace(
         boxes,
         xyxy=boxes.xyxy[list(keep)].reshape(-1, 4),
-        names=tuple(names[k] for k in keep),
+        names=tuple(boxes.names[k] for k in keep),
         ignore=boxes.ignore[list(keep)],
         attributes=tuple(boxes.attributes[k] for k in keep),
     )
@@ -210,20 +209,30 @@ def _with_size(boxes: Boxes, name: str) -> tuple[Boxes, list[Problem]]:
 
 
 def _in_our_words(item: Item, dataset: Dataset, lost: Counter[str]) -> Item:
-    """Boxes renamed to our classes; what is none of them, or not labelled whole, goes."""
+    """Boxes renamed to our classes; what is none of them, or not labelled whole, goes.
+
+    An area to ignore of no class of ours, or of an unknown one, may hide an object of any class.
+    """
     if item.boxes is None:
         return item
-    keep, names = [], []
+    keep: dict[int, str] = {}
     for k, name in enumerate(item.boxes.names):
-        ours = dataset.class_map.get(name)
-        if ours is None:
-            lost[f"class '{name}', none of ours (--class '{name}=CLASS' maps it)"] += 1
+        ours, hint = dataset.class_map.get(name), f"(--class '{name}=CLASS' maps it)"
+        if name not in dataset.class_map:
+            lost[f"class '{name}', unknown: an area to ignore {hint}"] += 1
+            keep[k] = ANY
+        elif ours is None and item.boxes.ignore[k]:
+            keep[k] = ANY
+        elif ours is None:
+            lost[f"class '{name}', none of ours {hint}"] += 1
         elif ours not in dataset.labelled:
             lost[f"class '{name}', only some of '{ours}'"] += 1
         else:
-            keep.append(k)
-        names.append(ours or "")
-    return replace(item, boxes=_select(item.boxes, keep, names))
+            keep[k] = ours
+    boxes, names = _select(item.boxes, list(keep)), tuple(keep.values())
+    ignore = boxes.ignore | np.array([name == ANY for name in names], bool)
+    more = tuple({} if name == ANY else m for name, m in zip(names, boxes.attributes))
+    return replace(item, boxes=replace(boxes, names=names, ignore=ignore, attributes=more))
 
 
 def _check_apart(splits: Mapping[str, Sequence[Item]], to: str) -> None:

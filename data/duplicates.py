@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from data.types import F32, I64, U8
 
-U64 = NDArray[np.uint64]
 THUMB_PX = 32
 SAME_BITS, SAME_CORRELATION = 8, 0.97  # the same picture, whatever was done to it
 NEAR_BITS, NEAR_CORRELATION = 12, 0.93  # the same place within a second or so

@@ -10,6 +10,7 @@ import numpy as np
 
 from data.datasets import Dataset, only_tasks
 from data.datasets.base import class_flags
+from data.datasets.files import decoded
 from data.mixing import find_groups
 from data.types import U8, Sample
 
@@ -71,6 +72,7 @@ def read_frame(
         _fit(lane, size),
         dataset.names[index],
         tuple(str(p) for p in labels.problems),
+        _fit(labels.segmentation, size),
     )
 
 
@@ -88,7 +90,7 @@ def _decode(path: Path, width_px: int, max_width_px: int) -> U8 | None:
     """Decode an image, a JPEG at the smallest of its sizes that is wide enough."""
     jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     factor = max(r for r in _REDUCED if r == 1 or (jpeg and width_px >= r * max_width_px))
-    image = cv2.imread(str(path), _REDUCED[factor])
+    image = decoded(path, _REDUCED[factor])
     return None if image is None else np.asarray(image, np.uint8)
 
 

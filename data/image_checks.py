@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from data.datasets.base import Boxes, Dataset, Labels, Problem, image_problem
 from data.duplicates import thumbnail
 from data.errors import InputError
-from data.kitti_calib import load_kitti_calib
-from data.logs.image_size import image_size_px
+from data.kitti_calib import check_kitti_calib
+from data.logs.image_size import cut_short, image_size_px, jpeg_scan_start
 from data.taxonomy import CLASSES
-from data.types import U8
+from data.types import U8, UNKNOWN
 
 NETWORK_SIZE_PX = (640, 384)
 TINY_PX = 4.0  # shorter side at the network's size
@@ -31,11 +31,13 @@ _HOLE = bytes(4096)  # a block that was never written; no picture's data holds s
 
 @dataclass(frozen=True)
 class MaskShares:
-    """Pixels of a mask: of the surface, unknown, and all."""
+    """Pixels of a mask: of the surface (0 where every pixel has a class), unknown, and all;
+    ``classes``: pixels of each class of a segmentation mask."""
 
     yes: int
     unknown: int
     all: int
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,8 @@ def check_image(dataset: Dataset, i: int, fast: bool = False) -> Entry:
                 problems.append(Problem("label_malformed", dataset.names[i], str(e)))
     have = {t: p[i] for t, p in dataset.masks.items() if t in dataset.tasks}
     masks = {task: path for task, path in have.items() if path is not None}
-    broken = [p for t in sorted(masks) if (p := _mask_problem(masks[t], size, fast))]
+    paths = dict.fromkeys(masks[t] for t in sorted(masks))  # one file may serve two tasks
+    broken = [p for path in paths if (p := _mask_problem(path, size, fast))]
     unusable = {p.where for p in broken}
     sound = {
         t: paths
@@ -86,7 +89,7 @@ def check_image(dataset: Dataset, i: int, fast: bool = False) -> Entry:
         problems += box_problems(boxes, size, boxes.where or dataset.names[i])
     usable = Counter(labels.class_id[~labels.ignore].tolist())
     ours = {CLASSES[c]: n for c, n in sorted(usable.items())}
-    shares = {t: _shares(labels, t) for t in masks}
+    shares = {t: _shares(labels, t, len(dataset.segmentation_names)) for t in masks}
     return Entry(size, tuple(problems), boxes, ours, shares, digest, thumb)
 
 
@@ -128,6 +131,8 @@ def _reduced(size_px: tuple[int, int] | None) -> int:
 
 def file_damage(data: bytes) -> str | None:
     """What is wrong inside an image file that decoders pass over in silence, or None."""
+    if cut_short(data):
+        return "image is cut short"
     if data[:2] == b"\xff\xd8" and _HOLE in data and _HOLE in _jpeg_scan(data):
         return "image has a hole of zeros inside, as an interrupted copy leaves"
     if data[:8] != b"\x89PNG\r\n\x1a\n":
@@ -145,10 +150,8 @@ def file_damage(data: bytes) -> str | None:
 
 def _jpeg_scan(data: bytes) -> bytes:
     """The coded picture of a JPEG: headers before it and what follows it may be padded."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data[at : max(at, data.rfind(b"\xff\xd9"))]
+    start = jpeg_scan_start(data)
+    return data[start : data.find(b"\xff\xd9", start)]
 
 
 def _mask_problem(path: Path, size_px: tuple[int, int] | None, fast: bool) -> Problem | None:
@@ -172,13 +175,15 @@ def _mask_problem(path: Path, size_px: tuple[int, int] | None, fast: bool) -> Pr
     return None
 
 
-def _shares(labels: Labels, task: str) -> MaskShares | None:
-    mask = labels.drivable if task == "drivable" else labels.lane
+def _shares(labels: Labels, task: str, classes: int) -> MaskShares | None:
+    mask: U8 | None = getattr(labels, task)
     if mask is None:
         return None
-    return MaskShares(
-        int(np.count_nonzero(mask == 1)), int(np.count_nonzero(mask == 255)), mask.size
-    )
+    unknown = int(np.count_nonzero(mask == UNKNOWN))
+    if task == "segmentation":
+        counts = np.bincount(mask.ravel(), minlength=classes)[:classes]
+        return MaskShares(0, unknown, mask.size, tuple(counts.tolist()))
+    return MaskShares(int(np.count_nonzero(mask == 1)), unknown, mask.size)
 
 
 def box_problems(boxes: Boxes, size_px: tuple[int, int] | None, where: str) -> list[Problem]:
@@ -224,12 +229,17 @@ def _about_box(kind: str, boxes: Boxes, k: int, text: str, where: str) -> Proble
     return Problem(kind, where, f"box {k} '{boxes.names[k]}' ({corners}) {text}")
 
 
-def calib_problems(dataset: Dataset) -> list[Problem]:
-    """Calibration files of a KITTI set that cannot be used, each once."""
+def calib_problems(dataset: Dataset, entries: Sequence[Entry]) -> list[Problem]:
+    """Calibration files of a KITTI set that cannot be used, each once; judged for the size of
+    its pictures where one of them is known."""
+    size_of: dict[Path, tuple[int, int] | None] = {}
+    for path, entry in zip(dataset.calibs, entries):
+        if path is not None:
+            size_of[path] = size_of.get(path) or entry.size_px
     found = []
-    for path in sorted({p for p in dataset.calibs if p is not None}):
+    for path in sorted(size_of):
         try:
-            load_kitti_calib(path, 1242, 375)  # no picture is needed to judge its numbers
+            check_kitti_calib(path, size_of[path])
         except InputError as e:
             where, _, text = str(e).partition(": ")
             found.append(Problem("calib_unusable", where, text))

@@ -12,12 +12,11 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.camera import Camera, mounting_pose
+from data.datasets.files import read_text
 from data.errors import InputError
-
-F64 = NDArray[np.float64]
+from data.types import F64
 
 HEIGHT_M = 1.65
 IMU_FORWARD_M = -0.05  # of the rear axle
@@ -62,6 +61,27 @@ def load_kitti_calib(
         InputError: unreadable or malformed, naming file and line; or the size is not known or
             does not fit.
     """
+    found, p, line, pose = _read_whole(path)
+    width, height = _size(path, found, p, width_px, height_px)
+    if not (0 < p[0, 2] < width and 0 < p[1, 2] < height):
+        raise InputError(
+            f"{path}:{line}: the optical centre {p[0, 2]:.0f}, {p[1, 2]:.0f} is outside a "
+            f"{width}x{height} picture; give the calibration of these pictures"
+        )
+    return Camera(width, height, p[:, :3], np.zeros(0), pose, Path(path).name)
+
+
+def check_kitti_calib(path: Path, size_px: tuple[int, int] | None) -> None:
+    """Raise what ``load_kitti_calib`` does, but without a size nothing for the want of one."""
+    if size_px is None:
+        _read_whole(path)
+    else:
+        load_kitti_calib(path, *size_px)
+
+
+def _read_whole(path: Path) -> tuple[dict[str, tuple[F64, int]], F64, int, F64]:
+    """What does not depend on the pictures' size: all numbers, the projection matrix (3, 4) and
+    its line, and the pose of the camera."""
     found = _read(path)
     if "projection" not in found:
         raise InputError(
@@ -74,18 +94,11 @@ def load_kitti_calib(
         raise InputError(
             f"{path}:{line}: expected a rectified projection matrix (fx 0 cx . 0 fy cy . 0 0 1 .)"
         )
-    width, height = _size(path, found, p, width_px, height_px)
-    if not (0 < p[0, 2] < width and 0 < p[1, 2] < height):
-        raise InputError(
-            f"{path}:{line}: the optical centre {p[0, 2]:.0f}, {p[1, 2]:.0f} is outside a "
-            f"{width}x{height} picture; give the calibration of these pictures"
-        )
     centre = np.asarray(
         -np.linalg.solve(p[:, :3], p[:, 3]), np.float64
     )  # of camera 2, in rectified camera 0
     forward, left = _place(path, found, centre)
-    pose = mounting_pose(HEIGHT_M, forward_m=forward, left_m=left)
-    return Camera(width, height, p[:, :3], np.zeros(0), pose, Path(path).name)
+    return found, p, line, mounting_pose(HEIGHT_M, forward_m=forward, left_m=left)
 
 
 def nominal_camera(width_px: int, height_px: int) -> Camera | None:
@@ -100,14 +113,9 @@ def nominal_camera(width_px: int, height_px: int) -> Camera | None:
 
 def _read(path: Path) -> dict[str, tuple[F64, int]]:
     """What ``_KEYS`` names: numbers and line."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        why = getattr(e, "strerror", None) or "not text"
-        raise InputError(f"{path}: cannot be read ({why}); expected a KITTI calib file") from e
     names = {name: key for key, (known, _) in _KEYS.items() for name in known}
     found: dict[str, tuple[F64, int]] = {}
-    for n, text in enumerate(lines, 1):
+    for n, text in enumerate(read_text(Path(path)).splitlines(), 1):
         name, *rest = text.replace(":", " ", 1).split() or [""]
         key = names.get(name)
         if key is None:

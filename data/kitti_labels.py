@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.datasets.files import read_text
+from data.datasets.kitti import parse_numbers
 from data.errors import InputError
-
-F64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-
-_NUMBERS = 14  # after the type; a result file has a score behind them
+from data.types import F64
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +39,7 @@ class SpaceLabels:
     def __len__(self) -> int:
         return len(self.kind)
 
-    def select(self, keep: Bool) -> SpaceLabels:
+    def select(self, keep: NDArray[np.bool_]) -> SpaceLabels:
         return SpaceLabels(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
 
     def footprint_m(self) -> F64:
@@ -60,30 +58,21 @@ def read_space_labels(path: Path, tracking: bool) -> SpaceLabels:
     Raises:
         InputError: unreadable or malformed, naming file and line.
     """
-    skip = 2 if tracking else 0
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read ({getattr(e, 'strerror', 'not text')})") from e
     kinds: list[str] = []
     rows: list[list[float]] = []
-    for n, line in enumerate(lines, 1):
-        part = line.split()
-        if not part:
+    for n, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
             continue
         try:
-            numbers = [float(v) for v in part[skip + 1 : skip + 1 + _NUMBERS]]
-        except ValueError:
-            numbers = []
-        if len(numbers) < _NUMBERS or not np.isfinite(numbers).all():
+            kind, numbers = parse_numbers(line, 2 if tracking else 0)
+        except ValueError as e:
             before = "frame, identity, " if tracking else ""
             raise InputError(
-                f"{path}:{n}: expected {before}a KITTI type and {_NUMBERS} numbers, "
-                f"given '{line:.60}'"
-            )
-        kinds.append(part[skip])
+                f"{path}:{n}: expected {before}a KITTI type and 14 numbers, given '{line:.60}'"
+            ) from e
+        kinds.append(kind)
         rows.append(numbers)
-    r = np.array(rows, np.float64).reshape(-1, _NUMBERS)
+    r = np.array(rows, np.float64).reshape(-1, 14)
     return SpaceLabels(
         np.array(kinds, np.str_), r[:, 0], r[:, 1], r[:, 3:7], r[:, 7:10], r[:, 10:13], r[:, 13]
     )

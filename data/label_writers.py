@@ -28,6 +28,9 @@ from data.errors import InputError
 from data.taxonomy import BDD100K_NAMES, BDD100K_UNSURE, KITTI
 
 OF_BOXES = "attribute of boxes: "
+# Stands for the class of an area to ignore that may hide an object of any class; no reader gives
+# names with a control character.
+ANY = "\0any"
 _IGNORE_FLAGS = ("iscrowd", "ignore", "crowd", "ignored", "difficult")
 _COCO_IMAGE = ("license", "flickr_url", "coco_url", "date_captured")
 _COCO_BOX = ("segmentation", "keypoints", "num_keypoints", "score", "track_id", "ignore")
@@ -42,7 +45,8 @@ class Item:
     Attributes:
         name: POSIX path within its split; image: the picture's file.
         size_px: width and height, None where nothing tells.
-        boxes: None where the image has no box labels; frame: what is said of the whole image.
+        boxes: None where the image has no box labels, ``ANY`` among their names where an area is
+            to be ignored for all classes; frame: what is said of the whole image.
     """
 
     name: str
@@ -55,11 +59,18 @@ class Item:
 Splits = Mapping[str, Sequence[Item]]
 
 
-def _rows(boxes: Boxes | None) -> list[tuple[list[float], str, bool, dict[str, Any]]]:
+def _rows(
+    boxes: Boxes | None, classes: Sequence[str] = (ANY,)
+) -> list[tuple[list[float], str, bool, dict[str, Any]]]:
+    """Box, class, whether to ignore it, attributes; an area of any class once for each given."""
     if boxes is None:
         return []
     parts = zip(boxes.xyxy.tolist(), boxes.names, boxes.ignore.tolist(), boxes.attributes)
-    return [(box, name, ignore, dict(more)) for box, name, ignore, more in parts]
+    return [
+        (box, each, ignore, dict(more))
+        for box, name, ignore, more in parts
+        for each in (classes if name == ANY else (name,))
+    ]
 
 
 def _count_lost(
@@ -109,7 +120,7 @@ def write_coco(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str
         for image_id, item in enumerate(items, 1):
             size = dict(zip(("width", "height"), item.size_px or ()))
             images.append({"id": image_id, "file_name": item.name, **size, **_sorted_out(item)})
-            for box, name, ignore, more in _rows(item.boxes):
+            for box, name, ignore, more in _rows(item.boxes, classes):
                 annotations.append(_annotation(box, category[name], ignore, more, image_id, used))
         spare = max(used, default=0)
         for a in annotations:
@@ -165,7 +176,8 @@ def write_bdd100k(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[
                 continue  # an image without an entry has no labels
             top = {k: item.frame[k] for k in _SCALABEL_FRAME if k in item.frame}
             rest = {k: v for k, v in item.frame.items() if k not in top}
-            labels = [_label(k, *row, lost) for k, row in enumerate(_rows(item.boxes))]
+            rows = enumerate(_rows(item.boxes, classes))
+            labels = [_label(k, *row, lost) for k, row in rows]
             frames.append({"name": item.name, **top, "attributes": rest, "labels": labels})
         table: Any = frames
         if tuple(classes) != BDD100K_NAMES:
@@ -200,14 +212,14 @@ def write_voc(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str]
         for item in items:
             if item.boxes is not None:
                 path = label_path(out / "Annotations", item.name, ".xml")
-                _write(path, _annotation_xml(item, lost))
+                _write(path, _annotation_xml(item, classes, lost))
         stems = [bare_name(item.name) for item in items]
         _write(out / f"ImageSets/Main/{split}.txt", "".join(f"{s}\n" for s in stems))
     _write(out / "classes.txt", "".join(f"{c}\n" for c in classes))
     return lost
 
 
-def _annotation_xml(item: Item, lost: Counter[str]) -> str:
+def _annotation_xml(item: Item, classes: Sequence[str], lost: Counter[str]) -> str:
     root = ElementTree.Element("annotation")
 
     def add(parent: ElementTree.Element, tag: str, text: str | None = None) -> ElementTree.Element:
@@ -221,7 +233,7 @@ def _annotation_xml(item: Item, lost: Counter[str]) -> str:
         size = add(root, "size")
         for tag, count in zip(("width", "height", "depth"), (*item.size_px, 3)):
             add(size, tag, str(count))
-    for box, name, ignore, more in _rows(item.boxes):
+    for box, name, ignore, more in _rows(item.boxes, classes):
         held = [k for k in ("truncated", "occluded") if _is_number(more.get(k))]
         _count_lost(lost, more, ignore, (*held, "pose"))
         thing = add(root, "object")
@@ -285,7 +297,8 @@ def _line(
     _count_lost(lost, more, ignore, held)
     void = KITTI.get(name, "") is None
     if ignore and not void:
-        lost["the class of areas to ignore"] += 1
+        if name != ANY:
+            lost["the class of areas to ignore"] += 1
         name = "DontCare"
     elif void and not ignore:
         lost[f"that '{name}' counts: it is an area to ignore there"] += 1

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.taxonomy import CLASSES
-from data.types import F32, F64, I64, U8, Sample
+from data.types import F32, F64, I64, U8, UNKNOWN, Sample
 
-UNKNOWN = 255
 # Where the horizon of a camera behind a windscreen lies, share of the picture's height. A few
 # per cent off only move a pasted object a little nearer or farther than its size says.
 HORIZON = 0.46
@@ -154,7 +153,8 @@ def _with_object(
         return base
     solid = weight > 0.5
     road = 0 if len(group.members) else UNKNOWN
-    for mask, value in ((base.drivable, road), (base.lane, UNKNOWN)):
+    masks = ((base.drivable, road), (base.lane, UNKNOWN), (base.segmentation, UNKNOWN))
+    for mask, value in masks:
         if mask is not None:
             window = mask[y1:y2, x1:x2]
             window[solid & (window != UNKNOWN)] = value
@@ -206,6 +206,7 @@ def paste(base: Sample, donor: Sample, wanted: int, rng: np.random.Generator) ->
         image=base.image.copy(),
         drivable=None if base.drivable is None else base.drivable.copy(),
         lane=None if base.lane is None else base.lane.copy(),
+        segmentation=None if base.segmentation is None else base.segmentation.copy(),
     )
     known = (donor.labelled_classes | ~base.labelled_classes).all()
     for k in rng.permutation(len(groups))[: int(rng.integers(1, 4))]:
@@ -251,6 +252,7 @@ def join_quarters(quarters: tuple[Sample, Sample, Sample, Sample]) -> Sample:
         labelled_classes=labelled,
         drivable=_joined_masks([q.drivable for q in quarters], quarters),
         lane=_joined_masks([q.lane for q in quarters], quarters),
+        segmentation=_joined_masks([q.segmentation for q in quarters], quarters),
     )
 
 

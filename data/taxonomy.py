@@ -12,7 +12,7 @@ from collections.abc import Iterable
 CLASSES: tuple[str, ...] = ("vehicle", "person", "two_wheeler", "traffic_light", "traffic_sign")
 CLASS_ID: dict[str, int] = {name: i for i, name in enumerate(CLASSES)}
 
-TASKS: tuple[str, ...] = ("detection", "drivable", "lane")
+TASKS: tuple[str, ...] = ("detection", "drivable", "lane", "segmentation")
 
 BDD100K: dict[str, str | None] = {
     "car": "vehicle",
@@ -85,7 +85,8 @@ _COMMON_OURS: dict[str, tuple[str, ...]] = {
     "traffic_sign": ("traffic sign", "traffic signs", "trafficsign", "road sign"),
 }  # fmt: skip
 COMMON: dict[str, str | None] = {n: ours for ours, names in _COMMON_OURS.items() for n in names}
-# One kind of sign or light among many: an area to ignore, since the others are not labelled.
+# One kind of sign or light among many: its boxes are kept, but the class does not count as
+# labelled by it, since the other kinds are not.
 PARTIAL: dict[str, str] = {
     "stop sign": "traffic_sign",
     "speed limit": "traffic_sign",
@@ -139,6 +140,9 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 # Mask values: 1 belongs to the surface, 0 does not, 255 is unknown.
 IDD_LITE_DRIVABLE: dict[int, int] = {0: 1, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: 0, 255: 255}
+IDD_LITE_NAMES: tuple[str, ...] = (
+    "drivable", "non-drivable", "living thing", "vehicle", "roadside object", "far object", "sky",
+)  # fmt: skip
 CAMVID_NAMES: tuple[str, ...] = (
     "sky", "building", "pole", "road", "pavement", "tree",
     "sign", "fence", "car", "pedestrian", "bicyclist",

@@ -19,6 +19,9 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
 
+UNKNOWN = 255  # of a label mask: neither yes (1) nor no (0)
+HIDDEN = 254  # of an augmented one: unknown, and no teacher may say what it is
+
 
 def _array(obj: object, name: str, dtype: type, *shape: int | None) -> int:
     """Cast a field to ``dtype`` and check its shape (None: any length); return its length."""
@@ -81,6 +84,7 @@ class Sample:
         labelled_classes: (5,) bool, classes whose boxes are complete in this image.
         name: unique within its set, e.g. the file name.
         problems: what could not be read of its labels and is left unknown, a line each.
+        segmentation: (h, w) uint8, the set's own class of each pixel, 255 unknown; or None.
     """
 
     image: U8
@@ -92,6 +96,7 @@ class Sample:
     lane: U8 | None
     name: str
     problems: tuple[str, ...] = ()
+    segmentation: U8 | None = None
 
     def __post_init__(self) -> None:
         _array(self, "image", np.uint8, None, None, 3)
@@ -100,7 +105,7 @@ class Sample:
         i = _array(self, "ignore", np.bool_, None)
         _equal_lengths(self, xyxy=n, class_id=k, ignore=i)
         _array(self, "labelled_classes", np.bool_, len(CLASSES))
-        for mask in (self.drivable, self.lane):
+        for mask in (self.drivable, self.lane, self.segmentation):
             if mask is not None and mask.shape != self.image.shape[:2]:
                 raise ValueError(
                     f"Sample {self.name}: mask {mask.shape} differs from image "

@@ -30,7 +30,7 @@ from data.checks import (
     verdict,
 )
 from data.datasets import Dataset, list_splits, open_dataset, recognise, with_names
-from data.datasets.base import subset
+from data.datasets.base import SURFACES, subset
 from data.datasets.files import choose_split
 from data.errors import InputError
 from data.image_checks import NETWORK_SIZE_PX, Entry, check_image
@@ -67,8 +67,9 @@ def run_doctor(a: argparse.Namespace) -> int:
     opened, findings = _open_splits(a, layout, splits)
     start = time.monotonic()
     examined = {s: Examined(d, _examine(d, a.fast, a.strict)) for s, d in opened.items()}
-    for one in examined.values():
-        findings += check_split(one.dataset, one.entries)
+    reports = {s: report_split(e.dataset, e.entries) for s, e in examined.items()}
+    for split, one in examined.items():
+        findings += check_split(one.dataset, one.entries, reports[split])
     entries = {s: e.entries for s, e in examined.items()}
     pairs = find_pairs(entries)
     findings += check_leaks(pairs, entries, {s: d.names for s, d in opened.items()})
@@ -76,7 +77,6 @@ def run_doctor(a: argparse.Namespace) -> int:
         findings.append(finding("no_images", "", 0, [str(a.path)]))
     seconds = time.monotonic() - start
     findings.sort(key=lambda f: SEVERITIES.index(f.severity))
-    reports = {s: report_split(e.dataset, e.entries) for s, e in examined.items()}
     files = _write(a, out, layout, examined, pairs, reports, findings)
     print_result(a.path, layout, reports, findings)
     images = sum(r.images for r in reports.values())
@@ -193,7 +193,10 @@ def _draw_split(path: Path, layout: str, one: Examined, count: int) -> None:
     chosen = choose_frames(one.entries, count)
     pictures = [picture_of_entry(one.dataset, i, one.entries[i]) for i in chosen]
     title = f"{one.dataset.root.name} ({layout}), split {one.dataset.split}: {len(pictures)} of "
-    write_png(path, draw_sheet(f"{title}{len(one.entries)} images", pictures))
+    sheet = draw_sheet(
+        f"{title}{len(one.entries)} images", pictures, classes=one.dataset.segmentation_names
+    )
+    write_png(path, sheet)
 
 
 def _draw_leaks(
@@ -232,7 +235,8 @@ def _draw_augmented(path: Path, layout: str, examined: Mapping[str, Examined], c
     samples = augmented(one.dataset, AugmentConfig(), NETWORK_SIZE_PX, 0, count)
     pictures = [picture_of_sample(s) for s in samples]
     title = f"{layout} {one.dataset.split}: {len(pictures)} frames as training sees them"
-    write_png(path, draw_sheet(title, pictures))
+    names = one.dataset.segmentation_names
+    write_png(path, draw_sheet(title, pictures, classes=names))
 
 
 def print_result(
@@ -268,14 +272,14 @@ def _split_table(reports: Mapping[str, SplitReport]) -> Any:
     table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name in ("split", "images", "unusable", "labelled", "boxes", "ignored"):
         table.add_column(name, justify="left" if name == "split" else "right")
-    for name in ("drivable", "lane", "sizes"):
+    for name in (*SURFACES, "sizes"):
         table.add_column(name)
     for split, r in reports.items():
         boxes = sum(c["boxes"] for c in r.classes.values()) if "detection" in r.tasks else "-"
         sizes = list(r.sizes)
         more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
         cells = [split, r.images, r.unusable_images or "-", r.labelled_images, boxes]
-        cells += [r.ignore_areas or "-", *(_mask_text(r, t) for t in ("drivable", "lane"))]
+        cells += [r.ignore_areas or "-", *(_mask_text(r, t) for t in SURFACES)]
         table.add_row(*(Text(str(c)) for c in (*cells, f"{sizes[0]}{more}" if sizes else "-")))
     return table
 
@@ -284,7 +288,9 @@ def _mask_text(report: SplitReport, task: str) -> str:
     row = report.masks.get(task)
     if row is None:
         return "-"
-    if row["share_yes"] is None:
+    if "shares" in row:
+        return f"{row['present']} masks of {len(row['shares'])} classes"
+    if row.get("share_yes") is None:
         return f"{row['present']} masks"
     return f"{row['present']} masks, {100 * row['share_yes']:.1f} % yes"
 

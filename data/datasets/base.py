@@ -18,11 +18,11 @@ from data.datasets.files import image_problem as image_problem
 from data.datasets.files import image_size, read_image
 from data.datasets.files import read_mask as read_mask
 from data.errors import InputError
-from data.taxonomy import CLASS_ID, CLASSES, TASKS, nearest_name
-from data.types import F32, F64, I64, U8, Sample
+from data.taxonomy import CLASS_ID, CLASSES, PARTIAL, TASKS, nearest_name, plain_name
+from data.types import F32, F64, I64, U8, UNKNOWN, Sample
 
-UNKNOWN = 255  # of a mask
 _MEANINGLESS = 254
+SURFACES = ("drivable", "lane", "segmentation")  # tasks labelled by masks
 _INSIDE = 0.5  # share of a box's area that must lie within the image for it to be taught
 _ROUNDING_PX = 2  # by which the size that labels state may differ from the image's
 # problems after which a label file may be silent about objects that are there
@@ -77,6 +77,7 @@ class Labels:
     drivable: U8 | None
     lane: U8 | None
     problems: tuple[Problem, ...] = ()
+    segmentation: U8 | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,11 @@ class Dataset:
         labelled: our classes whose boxes are complete in this set.
         read_boxes: index -> ``Boxes``, or None where an image has no box labels.
         masks: task -> path of each image's mask, None where there is none.
-        mask_values: task -> value in the file -> 1 yes, 0 no, 255 unknown.
+        mask_values: task -> value in the file -> 1 yes, 0 no (a class for 'segmentation'),
+            255 unknown.
         strict: a problem in a label is an InputError; else the entry is taken as unknown.
         class_names: the set's own class names, in its order.
+        segmentation_names: class of each value of its segmentation masks.
         problems: met on opening the split: entries of no image, images listed twice, ...
         calibs: path of each image's calibration file, None where there is none; or empty.
         frame_attributes: index -> what the labels say of the whole image (weather, time of day).
@@ -113,6 +116,7 @@ class Dataset:
     mask_values: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     strict: bool = False
     class_names: tuple[str, ...] = ()
+    segmentation_names: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     calibs: tuple[Path | None, ...] = ()
     frame_attributes: Callable[[int], Mapping[str, Any]] | None = None
@@ -133,7 +137,7 @@ class Dataset:
         n = self.labels(i, (image.shape[1], image.shape[0]))
         return Sample(
             image, n.xyxy, n.class_id, n.ignore, n.labelled_classes, n.drivable, n.lane,
-            self.names[i], tuple(str(p) for p in n.problems),
+            self.names[i], tuple(str(p) for p in n.problems), n.segmentation,
         )  # fmt: skip
 
     def labels(self, i: int, size_px: tuple[int, int]) -> Labels:
@@ -150,17 +154,18 @@ class Dataset:
             class_id = class_id[keep]
             problems += outside
         masks: dict[str, U8 | None] = {}
-        for task in ("drivable", "lane"):
+        for task in SURFACES:
             masks[task], wrong = self._mask(task, i, size_px)
-            problems += wrong
+            problems += [p for p in wrong if p not in problems]  # one file may serve two tasks
         if self.strict and problems:
             raise InputError(str(problems[0]))
         # a label file that could not be read whole must not teach that there is nothing else
         whole = boxes is not None and not any(p.kind in NOT_WHOLE for p in problems)
         flags = class_flags(self.labelled if whole else ())
         return Labels(
-            xyxy, class_id, ignore, flags, masks["drivable"], masks["lane"], tuple(problems)
-        )
+            xyxy, class_id, ignore, flags, masks["drivable"], masks["lane"], tuple(problems),
+            masks["segmentation"],
+        )  # fmt: skip
 
     def size_px(self, i: int) -> tuple[int, int]:
         """Width and height of image ``i`` from its header, or decoded where that is odd, or as
@@ -229,10 +234,8 @@ def _to_our_classes(
 
 
 def _where(boxes: Boxes | None, name: str) -> str:
-    """The label file and, where it holds many images, the image's name."""
-    if boxes is None or not boxes.where:
-        return name
-    return boxes.where
+    """Where the boxes say that they stand; the image's name where they do not say."""
+    return boxes.where if boxes is not None and boxes.where else name
 
 
 def size_problem(boxes: Boxes, size_px: tuple[int, int], name: str) -> list[Problem]:
@@ -283,6 +286,9 @@ def only_tasks(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:
 def with_names(dataset: Dataset, pairs: tuple[str, ...]) -> Dataset:
     """The same set with class names mapped by hand, each pair ``name=ours`` or ``name=none``.
 
+    A class that a name is mapped to counts as labelled; one that names are mapped away from does
+    no more when no other name of the set stands for all of it.
+
     Raises:
         InputError: a pair that is none, or whose class is not one of ours.
     """
@@ -294,9 +300,11 @@ def with_names(dataset: Dataset, pairs: tuple[str, ...]) -> Dataset:
                 f"class '{pair}': expected NAME=CLASS with CLASS one of {', '.join(CLASSES)}, none"
             )
         added[name] = None if ours == "none" else ours
-    extra = {c for c in added.values() if c is not None}
-    labelled = tuple(c for c in CLASSES if c in dataset.labelled or c in extra)
-    return replace(dataset, class_map={**dataset.class_map, **added}, labelled=labelled)
+    table = {**dataset.class_map, **added}
+    whole = {n for n in dataset.class_names or table if plain_name(n) not in PARTIAL} | set(added)
+    gone = {dataset.class_map.get(n) for n in added} - {table.get(n) for n in whole}
+    labelled = {*dataset.labelled, *added.values()} - gone
+    return replace(dataset, class_map=table, labelled=tuple(c for c in CLASSES if c in labelled))
 
 
 def subset(dataset: Dataset, keep: list[int]) -> Dataset:

@@ -20,12 +20,13 @@ from data.datasets.base import Boxes, Dataset, Problem
 from data.datasets.files import clean_name, folders, list_images, numbers, read_json
 from data.errors import InputError
 from data.taxonomy import BDD100K, BDD100K_NAMES, BDD100K_UNSURE, common_classes
+from data.types import UNKNOWN
 
 LOOKS = "images/100k/SPLIT"
 
-_DRIVABLE = {0: 1, 1: 1, 2: 0, 255: 255}  # direct, alternative, background
+_DRIVABLE = {0: 1, 1: 1, 2: 0, 255: UNKNOWN}  # direct, alternative, background
 _LANE_BITS = {v: int(not v & 8) for v in range(64)} | {255: 0}
-_LANE_BINARY = {255: 1, 0: 0, 128: 255}
+_LANE_BINARY = {255: 1, 0: 0, 128: UNKNOWN}
 _MASKS: dict[str, tuple[tuple[str, dict[int, int]], ...]] = {
     "drivable": (("drivable/masks", _DRIVABLE),),
     "lane": (("lane/binary", _LANE_BINARY), ("lane/masks", _LANE_BITS)),

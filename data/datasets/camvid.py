@@ -7,7 +7,7 @@ from pathlib import Path
 from data.datasets.base import Dataset
 from data.datasets.files import folders, list_files
 from data.datasets.surface_only import surface_dataset
-from data.taxonomy import CAMVID_DRIVABLE
+from data.taxonomy import CAMVID_DRIVABLE, CAMVID_NAMES
 
 LOOKS = "SPLIT with SPLITannot"
 
@@ -25,4 +25,4 @@ def open_split(root: Path, split: str) -> Dataset:
     images = list_files(root / split)
     pairs = [(p, root / f"{split}annot" / f"{p.stem}.png") for p in images]
     names = tuple(p.name for p in images)
-    return surface_dataset("camvid", root, split, pairs, names, CAMVID_DRIVABLE)
+    return surface_dataset("camvid", root, split, pairs, names, CAMVID_DRIVABLE, CAMVID_NAMES, 11)

@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 
 from data.errors import InputError
-from data.logs.image_size import image_size_px
+from data.logs.image_size import cut_short, image_size_px, upright_size_px
 from data.logs.selection import MAX_IMAGE_PX
 from data.types import U8
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 _NAME_LENGTH = 200
+_HEAD = 1 << 18  # bytes that hold a JPEG's headers, and whole pictures of common size
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]+")
 
 
@@ -30,9 +31,8 @@ class Problem:
     """Something wrong with a file of a set, in words for its owner.
 
     Attributes:
-        kind: 'label_malformed', 'class_unknown', 'box_empty', 'box_outside', 'size_differs',
-            'mask_value', 'mask_size', 'mask_unreadable', 'image_missing', 'image_unreadable',
-            'image_twice', 'image_name', 'names_missing'.
+        kind: a key of ``data.checks.KINDS``, which says how bad it is and what to do about it;
+            or 'image_left_out', of ``data.convert`` alone.
         where: file and place in it; text: what is wrong and how to mend it.
     """
 
@@ -201,15 +201,13 @@ def image_problem(path: Path) -> Problem | None:
     if not os.path.isfile(path):  # False also for a name longer than a file can have
         return Problem("image_missing", str(path), "image missing; its labels are left out")
     with path.open("rb") as f:
-        head = f.read(65536)
-        f.seek(max(0, path.stat().st_size - 4096))
-        end = f.read()
-    if not head:
+        data = f.read(_HEAD)
+        f.seek(max(len(data), path.stat().st_size - 4096))
+        data += f.read()
+    if not data:
         return Problem("image_unreadable", str(path), "image file is empty")
-    cut = (head[:2] == b"\xff\xd8" and b"\xff\xd9" not in end) or (
-        head[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in end
-    )
-    if cut:
+    # an end that is not there may lie before what a phone appends: a video, a map of depths
+    if cut_short(data) and cut_short(path.read_bytes()):
         return Problem("image_unreadable", str(path), "image is cut short; copy it again")
     size = header_size(path)
     if size is None:
@@ -224,16 +222,17 @@ def image_problem(path: Path) -> Problem | None:
 
 
 def header_size(path: Path) -> tuple[int, int] | None:
-    """Width and height by the header; None where it is not understood or may be turned."""
+    """Width and height as decoded, by the header; None where it is not understood."""
     if not os.path.isfile(path):  # a pipe would be waited for
         return None
     try:
         with path.open("rb") as f:
-            data = f.read(262144)
+            data = f.read(_HEAD)
+            if data[:2] != b"\xff\xd8" or image_size_px(data) is None:
+                data += f.read()  # other formats may say behind the picture how it is turned
     except OSError:
         return None
-    # a picture with EXIF may be turned when decoded, so its header alone does not tell
-    return None if b"Exif\0" in data[:64] else image_size_px(data)
+    return upright_size_px(data)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -247,17 +246,17 @@ def image_size(path: Path) -> tuple[int, int]:
     return size
 
 
-def _decoded(path: Path, flags: int) -> cv2.typing.MatLike | None:
+def decoded(path: Path, flags: int) -> cv2.typing.MatLike | None:
     """The picture of a file, None where it is none or has more pixels than OpenCV decodes."""
-    try:
-        return cv2.imread(str(path), flags)
-    except cv2.error:
+    try:  # from memory, as OpenCV 5.0 fails on files of TIFF pictures that it has to turn
+        return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    except (OSError, cv2.error):
         return None
 
 
 def read_image(path: Path) -> U8:
     """Read (h, w, 3) uint8 BGR; InputError names a file that is missing or no image."""
-    image = _decoded(path, cv2.IMREAD_COLOR)
+    image = decoded(path, cv2.IMREAD_COLOR)
     if image is None:
         raise InputError(f"{path}: cannot be read as an image (missing, truncated or not one)")
     return np.asarray(image, np.uint8)
@@ -268,7 +267,7 @@ def read_mask(path: Path) -> U8:
     size = header_size(path)
     if size is not None and size[0] * size[1] > MAX_IMAGE_PX:
         raise InputError(f"{path}: mask of {size[0]}x{size[1]} is above 100 megapixels")
-    mask = _decoded(path, cv2.IMREAD_UNCHANGED)
+    mask = decoded(path, cv2.IMREAD_UNCHANGED)
     if mask is None:
         raise InputError(f"{path}: cannot be read as a label mask (missing or truncated)")
     if mask.ndim != 2 or mask.dtype != np.uint8:

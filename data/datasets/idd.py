@@ -8,7 +8,7 @@ from data.datasets.base import Dataset
 from data.datasets.files import folders
 from data.datasets.surface_only import surface_dataset
 from data.errors import InputError
-from data.taxonomy import IDD_LITE_DRIVABLE
+from data.taxonomy import IDD_LITE_DRIVABLE, IDD_LITE_NAMES
 
 LOOKS = "leftImg8bit/SPLIT/DRIVE/*_image.* with gtFine/SPLIT"
 
@@ -36,4 +36,4 @@ def open_split(root: Path, split: str) -> Dataset:
         (p, labels / p.parent.name / f"{p.name.rsplit('_image', 1)[0]}_label.png") for p in images
     ]
     names = tuple(f"{p.parent.name}/{p.name}" for p in images)  # file names repeat over drives
-    return surface_dataset("idd", root, split, pairs, names, IDD_LITE_DRIVABLE)
+    return surface_dataset("idd", root, split, pairs, names, IDD_LITE_DRIVABLE, IDD_LITE_NAMES, 255)

@@ -48,8 +48,8 @@ def splits(root: Path) -> tuple[str, ...]:
     return lists or ("all",)
 
 
-def parse_line(text: str, first: int = 0) -> tuple[str, list[float], dict[str, Any]]:
-    """Class, box and attributes of a label line whose type stands at column ``first``.
+def parse_numbers(text: str, first: int = 0) -> tuple[str, list[float]]:
+    """Type and the 14 numbers behind it of a label line whose type stands at column ``first``.
 
     Raises:
         ValueError: too few columns, or one that is no finite number.
@@ -60,11 +60,17 @@ def parse_line(text: str, first: int = 0) -> tuple[str, list[float], dict[str, A
     number = [float(v) for v in part[first + 1 : first + 15]]
     if not all(map(math.isfinite, number)):
         raise ValueError("expected finite numbers")
+    return part[first], number
+
+
+def parse_line(text: str, first: int = 0) -> tuple[str, list[float], dict[str, Any]]:
+    """Class, box and attributes of a label line; see ``parse_numbers``."""
+    name, number = parse_numbers(text, first)
     said = dict(zip((*BEFORE_BOX, *BEHIND_BOX), number[:3] + number[7:14]))
     more: dict[str, Any] = {k: v for k, v in said.items() if v != _UNSAID[k]}
     if "occluded" in more:
         more["occluded"] = int(more["occluded"])
-    return part[first], number[3:7], more
+    return name, number[3:7], more
 
 
 def boxes_of(

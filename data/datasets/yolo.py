@@ -3,7 +3,8 @@
 A line is ``class cx cy width height`` in shares of the image (a sixth number is a score), or
 ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, of which the box around is taken. ``data.yaml`` names
 classes and splits; without it the folders ``images`` and ``labels`` and ``classes.txt`` do. Labels
-lie where 'images' in an image's path becomes 'labels', else beside it. An image without a label
+lie where the last 'images' in an image's path becomes 'labels', without one beside the image; of
+the path counts what is below the set's folder, where the image is in it. An image without a label
 file has no objects, unless its whole split has none.
 """
 
@@ -278,12 +279,14 @@ def _common_folder(paths: list[Path]) -> Path:
     return Path(*shared)
 
 
-def labels_of(image: Path) -> Path:
-    """Where the labels of an image lie: the last 'images' of its path becomes 'labels'."""
-    parts = list(image.parent.parts)
-    if "images" in parts:
-        at = len(parts) - 1 - parts[::-1].index("images")
-        parts[at] = "labels"
+def labels_of(image: Path, root: Path) -> Path:
+    """Where the labels of an image lie, whose set is in the folder ``root``."""
+    parts, base = list(image.parent.parts), root.absolute().parts
+    whole = image.parent.absolute().parts
+    above = len(base) if whole[: len(base)] == base else 0  # parts that are none of the set's
+    below = whole[above:]
+    if "images" in below:
+        parts[-1 - below[::-1].index("images")] = "labels"
     return label_path(Path(*parts), image.name)
 
 
@@ -299,7 +302,7 @@ def open_split(root: Path, split: str) -> Dataset:
         InputError: ``data.yaml`` cannot be read, or names what is not there.
     """
     images, problems = _images(root, split)
-    labels = [labels_of(path) for _, path in images]
+    labels = [labels_of(path, root) for _, path in images]
     names = _classes(root)
     if names is None:
         text = "no data.yaml or classes.txt names the classes; they are called '0', '1', ..."

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from data.errors import InputError
-from data.logs.image_size import image_size_px
+from data.logs.image_size import cut_short, image_size_px
 from data.logs.selection import MAX_IMAGE_PX, NS_PER_S, Selection, add_fault
 from data.logs.source import shown
 from data.types import U8, Frame
@@ -157,20 +157,13 @@ def _read_image(file: Path) -> tuple[U8 | None, str]:
             f"{shown(file)}: {size[0]}x{size[1]} is above the limit of 100 megapixels; "
             "scale it down"
         )
-    if _cut_short(data):
+    if cut_short(data):
         return None, "is cut short"
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     return (None, "is damaged") if image is None else (np.asarray(image, np.uint8), "")
-
-
-def _cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG lacks its end: decoders fill what is missing with grey and say OK."""
-    if data[:2] == b"\xff\xd8":
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data[:4] == b"\x89PNG" and b"IEND" not in data
 
 
 def _read_times(folder: Path, count: int) -> tuple[list[int] | None, list[str]]:

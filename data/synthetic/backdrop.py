@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from data.compiled import compiled, run
 from data.synthetic.looks import Look
 from data.synthetic.textures import fractal
+from data.types import F32, F64, I64, U8
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 U32 = NDArray[np.uint32]
 
 LOW, HIGH = -0.06, 0.75  # height over distance of the box's lower and upper rim

@@ -18,10 +18,7 @@ from data.synthetic.renderer import Rendered, Renderer
 from data.synthetic.scenes import Scene
 from data.synthetic.stories import ROADS, Story, city_story, random_view
 from data.taxonomy import CLASSES
-from data.types import EgoMotion, Frame, Sample
-
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
+from data.types import F64, I64, EgoMotion, Frame, Sample
 
 CAMERA_HEIGHT_M = 1.4
 FOCAL_PER_WIDTH = 0.84

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from data.compiled import compiled
 from data.synthetic.raster import Eye, Placed
-
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
+from data.types import F64, U8
 
 NEAR_M, FAR_M = 0.4, 220.0
 SUB = 4  # samples of paint over a pixel's height

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.synthetic.flat import LAYERS
 from data.synthetic.looks import Look
 from data.synthetic.textures import NOISES, ground_noise
+from data.types import U8
 
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
 Bgr = tuple[float, float, float]
 
 ASPHALTS = ("asphalt", "worn", "patch")

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.synthetic.renderer import Rendered
-
-I64 = NDArray[np.int64]
+from data.types import I64
 
 MIN_VISIBLE_PX = 12  # at 640 x 384; scaled with the area
 MIN_VISIBLE_SHARE = 0.25

@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from data.compiled import compiled
 from data.synthetic.mesh import COLOUR, GLOSS, GLOW, NORMAL
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
+from data.types import F32, F64
 
 SHINING = 0.8  # glow from which on a face is a lamp
 

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
+from data.types import F32, F64, U8
 
 WHITE_UV = (32.0, 32.0, 32.0, 32.0)  # the atlas cell that leaves colours as they are
 DYES = 5  # colours of an instance: slot 0 is white, the others are given where it is placed

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from data.synthetic.road import Road
-
-F64 = NDArray[np.float64]
+from data.types import F64
 
 WHEELBASE_M = 2.75
 MAX_STEER_RAD = 0.55

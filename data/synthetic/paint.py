@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from data.synthetic.flat import LAYERS
 from data.synthetic.road import STEP_M, Line, Road
-
-F64 = NDArray[np.float64]
-U8 = NDArray[np.uint8]
+from data.types import F64, U8
 
 ERROR_M = 0.012  # by which a piece of a strip may miss a curve
 PIECES_M = (2.0, 12.0)  # shortest and longest piece

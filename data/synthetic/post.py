@@ -6,17 +6,12 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from data.compiled import compiled, run
 from data.synthetic.lighting import GLOWS, OWNER, SHINING
 from data.synthetic.looks import Look
 from data.synthetic.raster import Target
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
+from data.types import F32, I64, U8
 
 BLOOM_SCALE = 4
 MIRROR_SCALE = 4

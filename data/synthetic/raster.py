@@ -33,11 +33,9 @@ from data.synthetic.lighting import (
 )
 from data.synthetic.mesh import CORNER_2, CULL, GLOW, NORMAL, RADIUS, SLOT, UV, WHITE_UV
 from data.synthetic.textures import LEVELS
+from data.types import F32, F64, I64
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
 
 NEAR_M = 0.25
 FAR_M = 170.0  # solids beyond are left to the backdrop

@@ -25,12 +25,9 @@ from data.synthetic.looks import Look
 from data.synthetic.paint import Rings
 from data.synthetic.raster import SPARE_LAMPS, Eye, Placed, Target, rasterise
 from data.synthetic.shade import DECAY_END, DECAY_STEPS, Air, Ground, Picture, shade_rows
+from data.types import F32, I64, U8
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 Pose = tuple[float, float, float]
 
 LANE_WIDEN_PX = 2.6  # a lane label reaches this far around the paint, at 1280 px width

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
+from data.types import F64, I64
+
 STEP_M = 0.5
 
 

@@ -20,9 +20,8 @@ from data.synthetic.renderer import View
 from data.synthetic.road import Road
 from data.synthetic.textures import ATLASES, atlas
 from data.taxonomy import CLASS_ID
+from data.types import F64, I64
 
-F64 = NDArray[np.float64]
-I64 = NDArray[np.int64]
 Bgr = tuple[float, float, float]
 Place = tuple[float, float, float]
 Size = tuple[float, float, float]

@@ -38,12 +38,9 @@ from data.synthetic.textures import (
     TILE_PX,
     TILE_STARTS,
 )  # fmt: skip
+from data.types import F32, F64, I64, U8
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
-I64 = NDArray[np.int64]
-U8 = NDArray[np.uint8]
 U16 = NDArray[np.uint16]
 U32 = NDArray[np.uint32]
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-U8 = NDArray[np.uint8]
+from data.types import F32, U8
+
 U32 = NDArray[np.uint32]
-F32 = NDArray[np.float32]
 
 TILE_M = 16.0  # the ground noise repeats after this length
 TILE_BITS = 10

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data.mixing import HORIZON, UNKNOWN, find_groups, join_quarters, paste
-from data.types import Sample
+from data.mixing import HORIZON, find_groups, join_quarters, paste
+from data.types import UNKNOWN, Sample
 
 PERSON, TWO_WHEELER = 1, 2
 
@@ -49,7 +49,9 @@ def test_pasted_persons_are_where_their_boxes_say_and_labelled():
 
 
 def test_a_pasted_person_stands_as_far_below_the_horizon_as_his_size_says():
-    for o in pastes(made(), PEDESTRIAN):
+    outs = pastes(made(), PEDESTRIAN)
+    assert outs
+    for o in outs:
         height, foot = o.xyxy[0, 3] - o.xyxy[0, 1], o.xyxy[0, 3]
         scale = height / 80
         assert foot == pytest.approx(HORIZON * 360 + scale * (230 - HORIZON * 360), abs=0.1)
@@ -57,7 +59,9 @@ def test_a_pasted_person_stands_as_far_below_the_horizon_as_his_size_says():
 
 
 def test_under_a_pasted_object_the_road_is_background_and_lanes_are_unknown():
-    for o in pastes(made(), PEDESTRIAN):
+    outs = pastes(made(), PEDESTRIAN)
+    assert outs
+    for o in outs:
         x, y = (o.xyxy[0, :2] + o.xyxy[0, 2:]).astype(int) // 2
         assert (o.drivable[y, x], o.lane[y, x]) == (0, UNKNOWN)
         assert 0.8 < (o.drivable == 0).sum() / np.prod(o.xyxy[0, 2:] - o.xyxy[0, :2]) < 1.2
@@ -81,6 +85,7 @@ def test_pieces_without_an_object_are_pasted_too_and_claim_nothing():
 def test_existing_objects_are_not_covered():
     cars = made([(0, 170, 300, 300), (340, 170, 640, 300)], [0, 0])
     outs = pastes(cars, PEDESTRIAN)
+    assert outs
     for o in outs:
         p = o.xyxy[2]
         for car in o.xyxy[:2]:

@@ -103,7 +103,12 @@ def test_camera_file(tmp_path):
         (GOOD.replace("cx_px = 640", "cx_px = 1e300"), "far outside"),
         (GOOD.replace("width_px = 1280", "width_px = inf"), "width_px must be a finite"),
         (GOOD.replace("0.02", "3"), "pitch_rad = 3 is in radians"),
-        (GOOD + "distortion = '1234'", "distortion"),
+        (GOOD + "distortion = '1234'", "distortion is a list of numbers, not '1234'"),
+        (GOOD + "distortion = 0.1", "distortion is a list of numbers, not 0.1"),
+        (GOOD + f"distortion = [1{'0' * 400}, 0, 0, 0]", r"distortion\[0\] must be a finite"),
+        (GOOD.replace("1280", f"1{'0' * 400}"), "width_px must be a finite number"),
+        (GOOD.replace("fx_px = 1000", "fx_px = [1000]"), r"fx_px must .* number, given \[1000\]$"),
+        (GOOD.replace("0.02", "{deg = 1}"), "pitch_rad must be a finite number"),
         (GOOD + "distortion = [nan, 0, 0, 0]", "distortion.0. must be a finite"),
         (GOOD + "distortion = [1e10, 0, 0, 0]", "below 1000"),
         (GOOD.replace("fx_px = 1000", "fx_px = -4"), "must be positive"),
@@ -114,5 +119,6 @@ def test_camera_file(tmp_path):
 def test_bad_camera_files_say_what_is_wrong(tmp_path, text, says):
     path = tmp_path / "camera.toml"
     path.write_text(text)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=says) as e:
         load_camera(path)
+    assert len(str(e.value).splitlines()) == 1

@@ -228,6 +228,38 @@ def test_our_classes_leave_out_what_is_none_of_them(tmp_path):
     assert len(result.lost) == 2
 
 
+@pytest.mark.parametrize("to", WRITERS)
+def test_areas_to_ignore_stay_so_in_our_classes(tmp_path, to):
+    names = ("Car", "DontCare", "spaceship", "Pedestrian", "dog")
+    rows = np.array([[1, 2, 30, 40], [5, 6, 20, 30], [30, 2, 60, 20], [2, 2, 9, 40], [1, 1, 9, 9]])
+    boxes = Boxes(rows, names, np.array([0, 1, 0, 1, 0], bool))
+    none = Boxes(rows[4:], names[4:], np.zeros(1, bool))
+    d = as_datasets(tmp_path, names, {"train": {"a.png": boxes, "b.png": none}})[0]
+    mapped = {"Car": "vehicle", "DontCare": None, "Pedestrian": "person", "dog": None}
+    d = replace(d, class_map=mapped, labelled=("vehicle", "person"), strict=False)
+    result = convert([d], tmp_path / "out", to, classes="ours")
+    assert result.classes == ("vehicle", "person") and result.boxes == 4
+    unknown = "class 'spaceship', unknown: an area to ignore (--class 'spaceship=CLASS' maps it)"
+    lost = {unknown: 1, "class 'dog', none of ours (--class 'dog=CLASS' maps it)": 2}
+    lost |= {"yolo": {"areas to ignore": 3}, "kitti": {"the class of areas to ignore": 1}}.get(
+        to, {}
+    )
+    assert result.lost == lost
+
+    def taught(dataset):
+        n = dataset.labels(0, SIZE)
+        rows = zip(n.xyxy.round(3).tolist(), n.class_id.tolist(), n.ignore.tolist(), strict=True)
+        return {(*box, k, ignore) for box, k, ignore in rows if k < 2}  # vehicles and persons
+
+    back, expected = taught(open_dataset(tmp_path / "out", "train", to)), taught(d)
+    if to == "yolo":
+        assert back == {row for row in expected if not row[-1]}
+    elif to == "kitti":  # whose areas to ignore have no class
+        assert back == expected | {(*row[:4], 0, True) for row in expected if row[-1]}
+    else:
+        assert back == expected
+
+
 def test_an_image_whose_labels_cannot_be_read_whole_stays_behind(tmp_path):
     convert(as_datasets(tmp_path, ("car",), {"train": {"a.png": box(), "b.png": box()}}),
             tmp_path / "kitti", "kitti")  # fmt: skip

@@ -55,6 +55,33 @@ def test_bdd100k_frame_without_a_lane_file_has_unknown_lanes_not_none(bdd):
     assert s.drivable is not None
 
 
+@pytest.mark.parametrize(
+    ("pairs", "labelled"),
+    [
+        ((), "vehicle person two_wheeler traffic_light traffic_sign"),
+        (("car=none",), "vehicle person two_wheeler traffic_light traffic_sign"),
+        (("rider=none", "pedestrian=vehicle"), "vehicle two_wheeler traffic_light traffic_sign"),
+        (("traffic sign=none",), "vehicle person two_wheeler traffic_light"),
+        (("traffic sign=none", "spaceship=traffic_sign"), "vehicle person two_wheeler "
+         "traffic_light traffic_sign"),
+    ],
+)  # fmt: skip
+def test_a_class_that_nothing_stands_for_any_more_is_not_labelled(bdd, pairs, labelled):
+    d = open_dataset(bdd, "train", names=pairs)
+    assert d.labelled == tuple(labelled.split())
+    flags = d.load(0).labelled_classes
+    assert [c for c, yes in zip(CLASS_ID, flags, strict=True) if yes] == labelled.split()
+
+
+def test_one_kind_of_sign_does_not_stand_for_all_signs(tmp_path):
+    write(tmp_path / "images/a.png", np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "classes.txt").write_text("car\nstop sign\ntraffic sign\n")
+    assert open_dataset(tmp_path, "all").labelled == ("vehicle", "traffic_sign")
+    assert open_dataset(tmp_path, "all", names=("traffic sign=none",)).labelled == ("vehicle",)
+
+
 def test_bdd100k_unknown_category_is_named(bdd):
     path = bdd / "labels/det_20/det_train.json"
     path.write_text(path.read_text().replace("rider", "spaceship"))
@@ -123,7 +150,7 @@ def test_idd_names_tell_drives_apart(tmp_path):
         write(tmp_path / f"leftImg8bit/val/{drive}/12_image.jpg", np.zeros((22, 32, 3), np.uint8))
         write(tmp_path / f"gtFine/val/{drive}/12_label.png", np.zeros((22, 32), np.uint8))
     d = open_dataset(tmp_path, "val")
-    assert d.tasks == ("drivable",)
+    assert d.tasks == ("drivable", "segmentation")
     assert d.names == ("0/12_image.jpg", "7/12_image.jpg")
     assert d.load(1).name == "7/12_image.jpg"
 
@@ -146,10 +173,10 @@ def test_unknown_folders(tmp_path, make, says):
         ("bdd100k_subset", "train", 308, ("detection", "drivable", "lane")),
         ("bdd100k_subset", "val", 51, ("detection", "drivable", "lane")),
         ("bdd100k_subset", "test", 76, ("detection", "drivable", "lane")),
-        ("idd_lite", "train", 1403, ("drivable",)),
-        ("idd_lite", "val", 204, ("drivable",)),
+        ("idd_lite", "train", 1403, ("drivable", "segmentation")),
+        ("idd_lite", "val", 204, ("drivable", "segmentation")),
         ("idd_lite", "test", 404, ()),
-        ("camvid", "val", 101, ("drivable",)),
+        ("camvid", "val", 101, ("drivable", "segmentation")),
         ("carla_detection", "train", 779, ("detection",)),
         ("kitti_object", "test", 51, ("detection",)),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from data.datasets import list_splits, open_dataset
 from data.datasets.files import image_problem
+from data.datasets.yolo import labels_of
 from data.errors import InputError
 
 PICTURE = cv2.imencode(".png", np.zeros((50, 100, 3), np.uint8))[1].tobytes()
@@ -120,6 +122,36 @@ def test_the_ways_to_name_a_split(make, which):
     assert len(d) == (3 if which == "list of folders" else 2)
     assert {n.rpartition("/")[2] for n in d.names} >= {"a.png", "b.png"}
     assert sum(len(d.read_boxes(i)) for i in range(len(d))) == 1
+
+
+@pytest.mark.parametrize("root", ["images/set", "/data/images/set"])
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("images/train/x.jpg", "labels/train/x.txt"),
+        ("images/train/images/x.jpg", "images/train/labels/x.txt"),
+        ("train/images/x.jpg", "train/labels/x.txt"),
+        ("train/x.jpg", "train/x.txt"),
+        ("x.jpg", "x.txt"),
+    ],
+)
+def test_where_labels_lie_is_told_by_the_path_below_the_set(root, image, labels):
+    root = Path(root)
+    assert labels_of(root / image, root) == root / labels
+    assert labels_of((root / image).absolute(), root) == (root / labels).absolute()
+
+
+def test_labels_of_images_outside_the_set_lie_by_their_whole_path():
+    elsewhere = Path("/disk/images/night/x.jpg")
+    assert labels_of(elsewhere, Path("/data/set")) == Path("/disk/labels/night/x.txt")
+
+
+def test_a_set_below_a_folder_named_images(make):
+    root = make({f"images/set/{n}": c for n, c in {
+        "classes.txt": "car\n", "a.png": PICTURE, "a.txt": "0 0.5 0.5 0.2 0.2\n"}.items()
+    }) / "images/set"  # fmt: skip
+    d = open_dataset(root, "all", strict=True)
+    assert len(d.read_boxes(0)) == 1
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart(make):

@@ -27,7 +27,9 @@ def read(tmp_path, text, *size):
     return load_kitti_calib(path, *size)
 
 
-@pytest.mark.parametrize("text", [OBJECT, TRACKING, RAW, OBJECT.replace(":", "")])
+@pytest.mark.parametrize(
+    "text", [OBJECT, TRACKING, RAW, OBJECT.replace(":", ""), "\ufeff" + TRACKING]
+)
 def test_all_formats_give_the_same_camera(tmp_path, text):
     camera = read(tmp_path, text, 1242, 375)
     assert (camera.width_px, camera.height_px, camera.source) == (1242, 375, "000000.txt")
@@ -95,7 +97,7 @@ def test_a_missing_or_binary_file(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_kitti_calib(tmp_path / "none.txt")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00P2")
-    with pytest.raises(InputError, match="not text"):
+    with pytest.raises(InputError, match="not UTF-8"):
         load_kitti_calib(tmp_path / "b.txt")
 
 

@@ -118,7 +118,7 @@ def test_a_set_without_boxes_is_refused(tmp_path):
     (tmp_path / "train/a.png").write_bytes(PICTURE)
     mask = cv2.imencode(".png", np.zeros((48, 64), np.uint8))[1].tobytes()
     (tmp_path / "trainannot/a.png").write_bytes(mask)
-    with pytest.raises(InputError, match="labels drivable; no boxes to convert"):
+    with pytest.raises(InputError, match="labels drivable, segmentation; no boxes to convert"):
         run_convert(args(tmp_path, tmp_path.with_name(tmp_path.name + "_out")))
 
 

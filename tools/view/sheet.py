@@ -14,6 +14,7 @@ from data.checks import KINDS, SPOILS
 from data.datasets.base import Dataset
 from data.errors import InputError
 from data.image_checks import Entry
+from data.palette import palette, tinted
 from data.taxonomy import CLASS_ID
 from data.types import U8, Sample
 from tools.view.draw import (
@@ -42,6 +43,7 @@ from tools.view.draw import (
 
 WIDTH_PX = 1600
 _GAP, _CAPTION, _HEAD, _TAG_TEXT, _TEXT = 8, 22, 68, 11, 13
+_ROW = 24  # of the legend
 _TALLEST = 0.8  # height of a picture over its width; what is taller is narrowed
 
 
@@ -63,7 +65,8 @@ class Mark:
 class Picture:
     """One frame of a sheet: image (h, w, 3) uint8 BGR or None where it cannot be read.
 
-    ``drivable`` and ``lane`` are (h, w) uint8: 1 yes, 0 no, 255 unknown, or None.
+    ``drivable`` and ``lane`` are (h, w) uint8: 1 yes, 0 no, 255 unknown, or None;
+    ``segmentation``, the class of each pixel, is drawn in place of the drivable area.
     """
 
     image: U8 | None
@@ -74,6 +77,7 @@ class Picture:
     notes: str = ""  # what is wrong with it
     spoilt: bool = False  # so wrong that it would spoil training
     facts: str = ""
+    segmentation: U8 | None = None
 
 
 def picture_of_entry(dataset: Dataset, i: int, entry: Entry, caption: str = "") -> Picture:
@@ -100,8 +104,9 @@ def picture_of_entry(dataset: Dataset, i: int, entry: Entry, caption: str = "") 
             marks.append(Mark(box, f"{own}?", STOP, "crossed"))
     facts = _facts(dataset, entry, len(marks))
     return Picture(
-        sample.image, name, tuple(marks), sample.drivable, sample.lane, notes, spoilt, facts
-    )
+        sample.image, name, tuple(marks), sample.drivable, sample.lane, notes, spoilt, facts,
+        sample.segmentation,
+    )  # fmt: skip
 
 
 def _rows(entry: Entry) -> Iterator[tuple[tuple[float, float, float, float], str, bool]]:
@@ -139,9 +144,12 @@ def picture_of_sample(sample: Sample) -> Picture:
         colour, label = class_style(int(c))
         key = (tuple(box), -1 if ignore else c)  # an area is ignored for every class alike
         marks[key] = Mark(box, "ignored", DIM, "hatched") if ignore else Mark(box, label, colour)
-    facts = _boxes_text(len(marks))
+    facts = _boxes_text(len(marks)) if sample.labelled_classes.any() else ""
     drawn = tuple(marks.values())
-    return Picture(sample.image, sample.name, drawn, sample.drivable, sample.lane, facts=facts)
+    return Picture(
+        sample.image, sample.name, drawn, sample.drivable, sample.lane, facts=facts,
+        segmentation=sample.segmentation,
+    )  # fmt: skip
 
 
 def choose_frames(entries: Sequence[Entry], count: int) -> list[int]:
@@ -177,15 +185,23 @@ def choose_frames(entries: Sequence[Entry], count: int) -> list[int]:
     return chosen[:troubled] + sorted(chosen[troubled:])
 
 
-def draw_sheet(title: str, pictures: Sequence[Picture], columns: int = 3) -> U8:
-    """Draw pictures in rows under a legend; (h, 1600, 3) uint8 BGR."""
+def draw_sheet(
+    title: str, pictures: Sequence[Picture], columns: int = 3, classes: Sequence[str] = ()
+) -> U8:
+    """Draw pictures in rows under a legend; (h, 1600, 3) uint8 BGR.
+
+    Args:
+        classes: of segmentation masks, named in a second row of the legend.
+    """
     width = (WIDTH_PX - (columns + 1) * _GAP) // columns
     cells = [_draw_cell(p, width) for p in pictures]
     rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     heights = [max(c.shape[0] for c in row) for row in rows]
-    sheet = np.full((_HEAD + sum(heights) + _GAP * (len(rows) + 1), WIDTH_PX, 3), INK, np.uint8)
+    head = _HEAD + (_ROW if classes else 0)
+    sheet = np.full((head + sum(heights) + _GAP * (len(rows) + 1), WIDTH_PX, 3), INK, np.uint8)
     _draw_head(sheet, title)
-    top = _HEAD + _GAP
+    _draw_classes(sheet, classes)
+    top = head + _GAP
     for row, height in zip(rows, heights):
         for k, cell in enumerate(row):
             left = _GAP + k * (width + _GAP)
@@ -217,6 +233,16 @@ def _draw_head(sheet: U8, title: str) -> None:
         _fill(one, whole, kind)
         sheet[44:61, left : left + 23] = one
         left = _legend_text(sheet, text, left)
+
+
+def _draw_classes(sheet: U8, classes: Sequence[str]) -> None:
+    left = _GAP
+    for k, name in enumerate(classes):
+        if left + 29 + text_width_px(name, _TEXT) > WIDTH_PX - _GAP:
+            break
+        sheet[_HEAD : _HEAD + 17, left : left + 23] = palette()[k]
+        put_text(sheet, name, left + 29, _HEAD + 8, _TEXT, WHITE)
+        left += 29 + text_width_px(name, _TEXT) + 22
 
 
 def _legend_text(sheet: U8, text: str, left: int) -> int:
@@ -264,7 +290,10 @@ def _draw_picture(picture: Picture, given: U8, width: int) -> U8:
     size = max(1, round(full * scale)), max(1, round(height * scale))
     filter_ = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = np.ascontiguousarray(cv2.resize(given, size, interpolation=filter_), np.uint8)
-    if picture.drivable is not None:
+    if picture.segmentation is not None:
+        small = cv2.resize(picture.segmentation, size, interpolation=cv2.INTER_NEAREST)
+        image = tinted(image, np.asarray(small, np.uint8), 0.5)
+    elif picture.drivable is not None:
         _fill(image, _shrunk(picture.drivable == 1, size), "drivable")
         _fill(image, _shrunk(picture.drivable == 255, size), "unknown")
     if picture.lane is not None:
