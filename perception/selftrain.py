@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.taxonomy import CLASSES
-from data.types import F32, F64, U8, Detections, Surfaces
+from data.types import F32, F64, U8, UNKNOWN, Detections, Surfaces
 from perception.box_fusion import Fused, fuse, holds
 from perception.decode import surface_at_image_size
 from perception.metrics.surfaces import LANE_KERNEL
 
 Infer = Callable[[U8, float], tuple[Detections, Surfaces]]  # (picture, lowest score), as ``Model``
-UNKNOWN = 255
 FLOOR = 0.05  # scores below it are not looked at
 NEVER = 1.01  # a threshold that no score reaches: a class whose boxes are only ever ignored
 # Lane labels are widened by ``LANE_KERNEL`` px as they are read for training, at the image's own

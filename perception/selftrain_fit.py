@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from data.datasets import Dataset
 from data.errors import InputError
 from data.taxonomy import CLASSES
-from data.types import F32, I64, U8, Sample
-from perception.box_fusion import Fused, iou, within
-from perception.metrics.surfaces import UNKNOWN, dilate_lane
+from data.types import F32, I64, U8, UNKNOWN, Sample
+from perception.box_fusion import Fused
+from perception.boxes import iou, within
+from perception.metrics.surfaces import dilate_lane
 from perception.selftrain import (
     FLOOR,
     NEVER,
@@ -118,9 +119,10 @@ def _lowest(score: NDArray, right: NDArray[np.bool_], precision: float) -> float
 
 
 def fit_boxes(j: Judged, class_id: int, precision: float, agreement: float) -> tuple[float, float]:
-    """(low, high) scores of a class: labels are right as often as ``precision`` says, and of the
-    boxes to ignore at least 15 % are objects. Of a class with under 20 objects, all boxes
-    found are to be ignored."""
+    """(low, high) scores of a class: boxes from ``high`` on that enough views agree on are right as
+    often as ``precision`` says and become labels, others from ``low`` on areas to ignore, of which
+    at least 15 % are objects. Of a class with under 20 labelled objects no box becomes a label,
+    and all that are found from twice the floor on are to be ignored."""
     of = j.class_id == class_id
     if j.objects[class_id] < _MIN_OBJECTS:
         return 2 * FLOOR, NEVER

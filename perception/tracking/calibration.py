@@ -89,8 +89,9 @@ class Calibration:
         return out
 
 
-def log_odds(score: F64) -> F64:
-    p = np.clip(score, _ODDS_LIMIT, 1 - _ODDS_LIMIT)
+def log_odds(score: F64 | float, limit: float = _ODDS_LIMIT) -> F64:
+    """Logarithm of the odds of a probability, taken to lie ``limit`` or more from 0 and 1."""
+    p = np.clip(score, limit, 1 - limit)
     return np.asarray(np.log(p / (1 - p)), np.float64)
 
 

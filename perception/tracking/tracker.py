@@ -17,6 +17,7 @@ from data.taxonomy import CLASSES
 from data.types import Detections, Tracks
 from perception.tracking import ego, ground, motion
 from perception.tracking.association import assign, mahalanobis_squared, touching
+from perception.tracking.calibration import log_odds
 from perception.tracking.config import TrackerConfig
 
 F64 = NDArray[np.float64]
@@ -216,8 +217,7 @@ def _seconds(t_ns: I64) -> F64:
 
 
 def _log_odds(p: F64 | float) -> F64:
-    p = np.clip(p, _ODDS_LIMIT, 1 - _ODDS_LIMIT)
-    return np.asarray(np.log(p / (1 - p)))
+    return log_odds(p, _ODDS_LIMIT)
 
 
 def _no_detections() -> _Seen:

@@ -10,6 +10,13 @@ import pytest
 from data.taxonomy import CLASS_ID
 from data.types import Detections, Tracks
 from perception.tracking import Tracker, TrackerConfig
+from perception.tracking.motion import (
+    BoxMotionConfig,
+    boxes_from_state,
+    predict,
+    start,
+    state_from_boxes,
+)
 
 VEHICLE, PERSON = CLASS_ID["vehicle"], CLASS_ID["person"]
 MS = 1_000_000
@@ -313,3 +320,16 @@ def test_of_doubles_in_one_frame_one_track_is_made():
         now = Detections(boxes, np.array([0.8, 0.7, 0.8]), np.zeros(3, int))
         tracks = tracker.update(now, i * 50_000_000, None)
     assert len(tracks) == 2
+
+
+@pytest.mark.parametrize("dt_s", [0.5, 1.0, 3.0])
+def test_a_prediction_brings_nothing_nearer_by_more_than_half(dt_s: float) -> None:
+    """However fast a box grew and however long nothing was seen, it at most doubles."""
+    config = BoxMotionConfig()
+    mean = state_from_boxes(np.array([[300.0, 300.0, 380.0, 340.0]]))
+    state = start(mean, np.array([[0.0, 0.0, 1.1, 1.1]]), config)
+    size = boxes_from_state(predict(state, dt_s, config).mean)[0]
+    assert size[2] - size[0] == pytest.approx(160) and size[3] - size[1] == pytest.approx(80)
+    shrinking = start(mean, np.array([[0.0, 0.0, -1.1, -1.1]]), config)
+    small = boxes_from_state(predict(shrinking, dt_s, config).mean)[0]
+    assert 0 < small[2] - small[0] < 80
