@@ -25,8 +25,9 @@ def _leads() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _open_one(s: Any, strict: bool) -> Dataset:
-    """Open a set without the images that cannot be read, which are counted on standard error."""
+def _open_one(s: Any, strict: bool, learns: tuple[str, ...]) -> Dataset:
+    """Open a set with the labels that the network learns, without the images that cannot be
+    read, which are counted on standard error."""
     from perception.training.distill import VideoSet, unlabelled
 
     if s.layout == "images":
@@ -38,7 +39,9 @@ def _open_one(s: Any, strict: bool) -> Dataset:
     dataset, unreadable = (whole, ()) if isinstance(whole, VideoSet) else screen(whole)
     if _leads():
         report_skipped([str(p) for p in unreadable], f"{s.path} {whole.split}")
-    return only_tasks(dataset, s.tasks) if s.tasks else dataset
+    if s.tasks:
+        return only_tasks(dataset, s.tasks)
+    return only_tasks(dataset, tuple(t for t in dataset.tasks if t in learns))
 
 
 def _reporter(stack: ExitStack, steps: int) -> Callable[[int, dict[str, float]], None]:
@@ -66,14 +69,16 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
     Raises:
         InputError: bad configuration or data, or an ``out`` that holds another run.
     """
+    from perception.models.architectures import ARCHITECTURES
     from perception.training.config import TrainConfig
     from perception.training.loop import train
 
     config = load_config(TrainConfig, config_path, overrides)
     if not config.data:
         raise InputError("nothing to train on: give --data FOLDER, or a CONFIG.toml with [[data]]")
-    sets = [_open_one(s, config.strict) for s in config.data]
-    val = [_open_one(s, config.strict) for s in config.val]
+    learns = ARCHITECTURES[config.arch]
+    sets = [_open_one(s, config.strict, learns) for s in config.data]
+    val = [_open_one(s, config.strict, learns) for s in config.val]
     make_folder(out)
     with ExitStack() as stack:
         return train(config, sets, val, out, _reporter(stack, config.optimizer.steps))

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from data.types import U8
+from data.types import U8, UNKNOWN
 
-UNKNOWN = 255
 LANE_KERNEL = 8  # px at 1280 x 720
 LANE_SIZE = (640, 360)
 LANE_PROTOCOL = (

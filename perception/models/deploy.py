@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception.models.multitask import STRIDE, Output
+from perception.models.multitask import MASK_STRIDE, STRIDE, Output
 
 MAX_OBJECTS = 100
 RGB_FROM_BGR = (2, 1, 0)
@@ -35,6 +35,24 @@ def normalise(image: Tensor, rgb_from_bgr: Tensor) -> Tensor:
     """uint8 BGR (n, h, w, 3) to float RGB (n, 3, h, w) in [-1, 1], for training and export."""
     rgb = image.permute(0, 3, 1, 2).float().index_select(1, rgb_from_bgr)
     return rgb / 127.5 - 1.0
+
+
+class DeploySemantic(nn.Module):
+    """uint8 BGR (n, h, w, 3) to the class of every pixel (n, h, w) int32."""
+
+    rgb_from_bgr: Tensor
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("rgb_from_bgr", torch.tensor(RGB_FROM_BGR), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.net(normalise(image, self.rgb_from_bgr))
+        full = F.interpolate(
+            logits, scale_factor=float(MASK_STRIDE), mode="bilinear", align_corners=False
+        )
+        return full.argmax(1).to(torch.int32)
 
 
 class DeployNet(nn.Module):

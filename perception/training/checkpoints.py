@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from data.errors import InputError
-from perception.models.architectures import ARCHITECTURES
+from perception.models.architectures import ARCHITECTURES, build
 
 FORMAT = "roadstack-checkpoint-1"
 
@@ -61,7 +61,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if arch not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InputError(f"checkpoint {path}: network '{arch}' is unknown; known: {known}")
-    net = ARCHITECTURES[arch]()
+    net = build(arch, len(meta.get("segmentation_classes", ())))
     try:
         net.load_state_dict(state)
     except RuntimeError as e:

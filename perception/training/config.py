@@ -94,7 +94,8 @@ class TrainConfig:
     """A run.
 
     Attributes:
-        arch: 'base' or 'nano'.
+        arch: 'base' or 'nano' for objects, drivable area and lanes; 'semantic' for the class of
+            every pixel, of as many classes as the data's segmentation masks have.
         data: labelled sets to train on; val: sets for choosing the best checkpoint.
         size: (width, height) of training pictures; val_size: of validation (the exported size).
         init: safetensors checkpoint to start from, else ImageNet weights of base's backbone
@@ -142,3 +143,5 @@ class TrainConfig:
         if self.arch not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"arch: expected one of {known}, given '{self.arch}'")
+        if self.arch == "semantic" and self.teacher is not None:
+            raise ValueError("arch 'semantic' learns from labels alone: leave out teacher")

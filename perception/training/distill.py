@@ -20,11 +20,11 @@ from data.datasets.base import Dataset
 from data.datasets.files import IMAGE_SUFFIXES
 from data.errors import InputError
 from data.logs import open_log
-from data.types import Sample
+from data.types import HIDDEN, Sample
 from perception.models.multitask import MASKS, Output
 from perception.training.config import DistillConfig
 from perception.training.distributed import Total, alone
-from perception.training.losses import BOX_WEIGHT, UNKNOWN, box_sums
+from perception.training.losses import BOX_WEIGHT, box_sums
 
 _SURE = 0.3  # teacher's heat above which its boxes are taught
 _EVERY_S = 0.5  # frames of a video nearer in time say the same
@@ -74,7 +74,8 @@ def teacher_loss(
 ) -> dict[str, Tensor]:
     """Terms ``teacher.heat``, ``teacher.box``, ``teacher.drivable`` and ``teacher.lane``.
 
-    Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere.
+    Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere, but
+    nothing where a label is hidden: the teacher's answer to a mirrored picture is wrong there.
     """
     out, taught = (Output(*(m.float() for m in o)) for o in (out, taught))
 
@@ -87,7 +88,8 @@ def teacher_loss(
         "teacher.box": c.box * BOX_WEIGHT * box_loss(out, taught, weight, total),
     }
     for i, name in enumerate(MASKS):
-        known = share(batch["mask"][:, i] != UNKNOWN)
+        label = batch["mask"][:, i]
+        known = share(label < HIDDEN) * (label != HIDDEN)
         loss = mask_loss(out.mask[:, i], taught.mask[:, i], known, total)
         terms[f"teacher.{name}"] = c.mask * loss
     return terms

@@ -4,7 +4,7 @@ made again from the seed and its number alone."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from data.augment import AugmentConfig, Others, Pipeline, augment, build_augmentation
 from data.datasets import Dataset
+from data.datasets.base import SURFACES
 from data.frames import find_rare, frame_size, read_frame
 from data.taxonomy import CLASS_ID
 from data.threads import opencv_on_one_thread
@@ -31,7 +32,8 @@ RECENT = 4  # frames a worker keeps: what a mosaic takes
 
 def sample_bytes(sample: Sample) -> int:
     """Memory that a sample's arrays take."""
-    arrays = (sample.image, sample.drivable, sample.lane, sample.xyxy, sample.class_id)
+    masks = (sample.drivable, sample.lane, sample.segmentation)
+    arrays = (sample.image, *masks, sample.xyxy, sample.class_id)
     return sum(a.nbytes for a in arrays if a is not None)
 
 
@@ -57,6 +59,7 @@ class Mixture(TorchDataset):
             ``data.augment.augment``.
         weights: for each set, how much its labels count, all 1 by default; a mosaic joins frames
             that count alike.
+        targets: what a network learns of an augmented sample whose labels count so much.
     """
 
     sets: list[Dataset]
@@ -69,6 +72,7 @@ class Mixture(TorchDataset):
     cache_mb: float = 2048.0
     handed: Sequence[bool] = ()
     weights: Sequence[float] = ()
+    targets: Callable[[Sample, float], Any] = make_targets
     _cache: dict[Key, Sample] = field(default_factory=dict, repr=False)
     _recent: dict[Key, Sample] = field(default_factory=dict, repr=False)
     _rare: list[dict[int, tuple[int, ...]]] | None = field(default=None, repr=False)
@@ -100,7 +104,7 @@ class Mixture(TorchDataset):
         keys: list[Key] = []
         for which in np.argsort(-np.array(often), kind="stable"):
             dataset = self.sets[which]
-            planes = 3 + len({"drivable", "lane"} & set(dataset.tasks))
+            planes = 3 + len(set(SURFACES) & set(dataset.tasks))
             for i in range(len(dataset)):
                 given = dataset.size_px(i)
                 width, height = frame_size(given[0], given[1], self._width)
@@ -174,7 +178,7 @@ class Mixture(TorchDataset):
         key, seed = self.draw(position)
         others, handed = self.others(position), self.is_handed(key[0])
         out = augment(self.pipeline, self.read(key), seed, others, handed)
-        targets = make_targets(out, self.weight(key[0]))
+        targets = self.targets(out, self.weight(key[0]))
         return {k: torch.from_numpy(v) for k, v in targets._asdict().items()}
 
 

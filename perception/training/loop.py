@@ -23,27 +23,36 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.datasets import Dataset
 from data.errors import InputError
-from perception.models.architectures import ARCHITECTURES
+from perception.models.architectures import ARCHITECTURES, build
 from perception.models.deploy import RGB_FROM_BGR, normalise
-from perception.models.efficientnet_lite import load_imagenet
-from perception.models.multitask import MultiTaskNet
+from perception.models.efficientnet_lite import EfficientNetLite0, load_imagenet
 from perception.training import report as folder
 from perception.training.checkpoints import load_weights, save_state, save_weights
 from perception.training.config import OptimizerConfig, TrainConfig
 from perception.training.distill import teacher_loss
 from perception.training.distributed import Group, join_group, share_batch_norms
 from perception.training.loader import Mixture, batches
-from perception.training.losses import total_loss
+from perception.training.losses import semantic_loss, total_loss
+from perception.training.targets import make_semantic_targets, make_targets
 from perception.training.validate import validate
 
 Report = Callable[[int, dict[str, float]], None]
 
 
-def build_network(config: TrainConfig) -> nn.Module:
-    """The run's network: from ``init``, or new; the backbone of ``base`` starts from ImageNet.
+def _backbone(net: nn.Module) -> EfficientNetLite0 | None:
+    """The pretrained part of a network that has one."""
+    found = getattr(net, "backbone", None)
+    return found if isinstance(found, EfficientNetLite0) else None
+
+
+def build_network(config: TrainConfig, classes: tuple[str, ...] = ()) -> nn.Module:
+    """The run's network: from ``init``, or new; a backbone of it starts from ImageNet.
+
+    Args:
+        classes: names of the pixel classes that 'semantic' learns.
 
     Raises:
-        InputError: ``init`` is no checkpoint or one of another network.
+        InputError: ``init`` is no checkpoint or one of another network or other classes.
     """
     if config.init is not None:
         net, meta = load_weights(config.init)
@@ -51,21 +60,29 @@ def build_network(config: TrainConfig) -> nn.Module:
             raise InputError(
                 f"init {config.init}: is a '{meta['arch']}' network, but arch is '{config.arch}'"
             )
+        given = tuple(meta.get("segmentation_classes", ()))
+        if given != classes:
+            raise InputError(
+                f"init {config.init}: knows the pixel classes {', '.join(given)}, but the data "
+                f"has {', '.join(classes)}"
+            )
         return net
-    net = ARCHITECTURES[config.arch]()
-    if isinstance(net, MultiTaskNet):
-        load_imagenet(net.backbone)
+    net = build(config.arch, len(classes))
+    backbone = _backbone(net)
+    if backbone is not None:
+        load_imagenet(backbone)
     return net
 
 
 def set_train_mode(net: nn.Module, frozen_blocks: int) -> None:
-    """Training mode. In ``base`` the backbone's batch statistics stay those of ImageNet (small
-    batches), and the stem with ``frozen_blocks`` blocks gets no gradient."""
+    """Training mode. A backbone's batch statistics stay those of ImageNet (small batches), and
+    its stem with ``frozen_blocks`` blocks gets no gradient."""
     net.train()
-    if isinstance(net, MultiTaskNet):
-        net.backbone.eval()
-        stem = [net.backbone._conv_stem, net.backbone._bn0]
-        for module in [*stem, *net.backbone._blocks[:frozen_blocks]]:
+    backbone = _backbone(net)
+    if backbone is not None:
+        backbone.eval()
+        stem = [backbone._conv_stem, backbone._bn0]
+        for module in [*stem, *backbone._blocks[:frozen_blocks]]:
             module.requires_grad_(False)
 
 
@@ -123,11 +140,16 @@ def own_positions(c: OptimizerConfig, first: int, group: Group) -> list[int]:
 class Run:
     """Networks, optimizer and step of a run in progress, in one of its processes."""
 
-    def __init__(self, config: TrainConfig, out: Path, group: Group) -> None:
-        self.config, self.out, self.group = config, out, group
+    def __init__(
+        self, config: TrainConfig, out: Path, group: Group, classes: tuple[str, ...] = ()
+    ) -> None:
+        self.config, self.out, self.group, self.classes = config, out, group, classes
+        self.loss: Callable[..., dict[str, Tensor]] = total_loss
+        if config.arch == "semantic":
+            self.loss = semantic_loss
         self.step, self.best = 0, -1.0
         self.sums: dict[str, float] = {}  # of the loss terms since the last validation
-        self.net = self._on_device(build_network(config))
+        self.net = self._on_device(build_network(config, classes))
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.teacher = None
         if config.teacher is not None:
@@ -175,7 +197,7 @@ class Run:
             output = self.model(rgb)
             with torch.no_grad():
                 taught = None if self.teacher is None else self.teacher(rgb)
-        terms = total_loss(output, batch, self.group.total)
+        terms = self.loss(output, batch, self.group.total)
         if taught is not None:
             more = teacher_loss(output, taught, batch, self.config.distill, self.group.total)
             terms |= {**more, "total": terms["total"] + torch.stack(list(more.values())).sum()}
@@ -212,7 +234,7 @@ class Run:
         return terms
 
 
-def provenance(config: TrainConfig) -> dict[str, Any]:
+def provenance(config: TrainConfig, classes: tuple[str, ...] = ()) -> dict[str, Any]:
     """What a checkpoint says of its making; folders by name alone, for files are handed on."""
 
     def plain(value: Any) -> Any:
@@ -220,6 +242,7 @@ def provenance(config: TrainConfig) -> dict[str, Any]:
 
     return {
         "arch": config.arch,
+        **({"segmentation_classes": list(classes)} if classes else {}),
         "config": json.loads(json.dumps(dataclasses.asdict(config), default=plain)),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
@@ -247,7 +270,7 @@ def judge(run: Run, rows: list[folder.Row], images: int, sets: list[Dataset]) ->
     if sets:
         picture = folder.draw_samples(average, sets, config.val_size)
         folder.write_samples(out / "samples", run.step, picture)
-    meta = {**provenance(config), "step": run.step, "val": scores}
+    meta = {**provenance(config, run.classes), "step": run.step, "val": scores}
     save_weights(out / "last.safetensors", average.state_dict(), meta)
     # a fitness that is not a number (nothing labelled to judge by) never holds a save back
     if not sets or not scores["fitness"] <= run.best:
@@ -264,8 +287,21 @@ def check(config: TrainConfig, sets: list[Dataset], group: Group) -> None:
             f"{group.world} processes; choose a multiple of {group.world}"
         )
     for dataset in sets:
-        if not dataset.tasks and config.teacher is None:
-            raise InputError(f"{dataset.root}: has no labels; name a teacher to label it")
+        learns = ARCHITECTURES[config.arch]
+        if not set(learns) & set(dataset.tasks) and config.teacher is None:
+            have = f"no labels for {' or '.join(learns)}, which '{config.arch}' learns"
+            raise InputError(f"{dataset.root}: has {have}; leave it out, or name a teacher")
+
+
+def pixel_classes(config: TrainConfig, sets: list[Dataset]) -> tuple[str, ...]:
+    """Names of the classes that 'semantic' learns, the same in all sets; () for other networks."""
+    if config.arch != "semantic":
+        return ()
+    found = {s.segmentation_names for s in sets if "segmentation" in s.tasks}
+    if len(found) > 1:
+        lists = " and ".join(f"({', '.join(names)})" for names in sorted(found))
+        raise InputError(f"the sets have other pixel classes than each other: {lists}")
+    return found.pop() if found else ()
 
 
 def train(
@@ -287,7 +323,7 @@ def train(
         make_repeatable(config, group.device)
         if group.leads:
             folder.claim_folder(out, config)
-        run = Run(config, out, group)
+        run = Run(config, out, group, pixel_classes(config, [*sets, *val]))
         run.resume()
         if group.leads:
             folder.note_start(out, run.step, group.device, group.world)
@@ -301,6 +337,7 @@ def _steps(run: Run, sets: list[Dataset], val: list[Dataset], report: Report) ->
         sets, [s.share for s in config.data], config.size, config.seed, config.augment,
         c.steps * c.batch, config.cache_width, config.cache_mb, [s.handed for s in config.data],
         [s.weight for s in config.data],
+        make_semantic_targets if config.arch == "semantic" else make_targets,
     )  # fmt: skip
     mixture.preload()
     if run.group.leads:

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.types import HIDDEN, UNKNOWN
 from perception.models.multitask import MASKS, Output
 from perception.training.distributed import Total, alone
 
 BOX_WEIGHT = 5.0
-UNKNOWN = 255
 _TINY = 1e-6  # keeps a ratio without any weight at zero
 
 
@@ -63,11 +63,11 @@ def mask_loss(
 ) -> Tensor:
     """Cross-entropy and Dice (Milletari et al. 2016) of one surface over its known pixels.
 
-    ``logits``, ``target`` (n, h, w); ``weight`` of each picture (n,), or of all.
+    ``logits``, ``target`` (n, h, w) of 1 yes, 0 no, 255 and 254 unknown; ``weight`` of each picture (n,), or of all.
     """
     if isinstance(weight, Tensor):
         weight = weight[:, None, None]
-    known = (target != UNKNOWN).float() * weight
+    known = (target < HIDDEN).float() * weight
     truth = (target == 1).float()
     cross = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     p = logits.sigmoid() * known
@@ -75,6 +75,34 @@ def mask_loss(
     sums = [(cross * known).sum(), known.sum(), (p * truth).sum(), either]
     cost, pixels, both, either = total(torch.stack(sums))
     return cost / pixels.clamp(min=_TINY) + 1 - (2 * both + 1) / (either + 1)
+
+
+def semantic_loss(
+    logits: Tensor, batch: dict[str, Tensor], total: Total = alone
+) -> dict[str, Tensor]:
+    """Cross-entropy over known pixels, and Dice (Milletari et al. 2016) averaged over the classes
+    that are labelled in the batch, which counts a pole as much as the sky.
+
+    ``logits`` (n, k, h, w) beside ``batch["segmentation"]`` (n, h, w) of class or 255.
+    """
+    logits, target = logits.float(), batch["segmentation"].long()
+    weight = batch["mask_weight"][:, None, None] * (target != UNKNOWN)
+    target = target.masked_fill(target == UNKNOWN, 0)
+    cross = F.cross_entropy(logits, target, reduction="none")
+    cost, pixels = total(torch.stack([(cross * weight).sum(), weight.sum()]))
+    p = logits.softmax(1) * weight[:, None]
+    truth = F.one_hot(target, logits.shape[1]).permute(0, 3, 1, 2) * weight[:, None]
+    both, labelled, told = total(
+        torch.stack([(p * truth).sum((0, 2, 3)), truth.sum((0, 2, 3)), p.sum((0, 2, 3))])
+    )
+    dice = 1 - (2 * both + 1) / (labelled + told + 1)
+    there = labelled > 0
+    terms = {
+        "cross": cost / pixels.clamp(min=_TINY),
+        "dice": (dice * there).sum() / there.sum().clamp(min=1),
+    }
+    terms["total"] = terms["cross"] + terms["dice"]
+    return terms
 
 
 def total_loss(out: Output, batch: dict[str, Tensor], total: Total = alone) -> dict[str, Tensor]:

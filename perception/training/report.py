@@ -11,7 +11,7 @@ import dataclasses
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from torch import nn
 
 from data.datasets import Dataset
 from data.errors import InputError
-from data.types import U8, Detections, Sample
-from perception.metrics.surfaces import UNKNOWN, dilate_lane
+from data.palette import tinted
+from data.types import U8, UNKNOWN, Detections, Sample
+from perception.metrics.surfaces import dilate_lane
+from perception.models.semantic import SemanticNet
 from perception.training.checkpoints import whole_file
 from perception.training.config import TrainConfig
-from perception.training.validate import predictor
+from perception.training.validate import predictor, segmenter
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SAMPLES, _SAMPLES_KEPT, _SAMPLE_WIDTH_PX = 4, 5, 640
@@ -189,13 +191,21 @@ def _drawn(image: U8, boxes: Detections, drivable: U8 | None, lane: U8 | None, s
 
 def draw_samples(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> U8:
     """A sheet of frames spread over the sets: labels on the left, the network's answers right."""
-    predict = predictor(net, size)
+    draw = _draw_classes(net, size) if isinstance(net, SemanticNet) else _draw_tasks(net, size)
     places = [(d, i) for d in sets for i in range(len(d))]
     count = min(_SAMPLES, len(places))
     sheet = []
     for k in range(count):
         dataset, i = places[(2 * k + 1) * len(places) // (2 * count)]
-        s: Sample = dataset.load(i)
+        sheet.append(np.hstack(draw(dataset.load(i))))
+    return np.vstack(sheet)
+
+
+def _draw_tasks(net: nn.Module, size: tuple[int, int]) -> Callable[[Sample], list[U8]]:
+    """Labels and answers of a multi-task network on a sample."""
+    predict = predictor(net, size)
+
+    def draw(s: Sample) -> list[U8]:
         p = predict(s)
         known = ~s.ignore
         truth = Detections(s.xyxy[known], np.ones(known.sum(), np.float32), s.class_id[known])
@@ -204,8 +214,25 @@ def draw_samples(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int])
         scale = _SAMPLE_WIDTH_PX / s.image.shape[1]
         lane = None if s.lane is None else dilate_lane(s.lane)
         labels = _drawn(s.image, truth, s.drivable, lane, scale)
-        sheet.append(np.hstack([labels, _drawn(s.image, sure, masks[0], masks[1], scale)]))
-    return np.vstack(sheet)
+        return [labels, _drawn(s.image, sure, masks[0], masks[1], scale)]
+
+    return draw
+
+
+def _draw_classes(net: nn.Module, size: tuple[int, int]) -> Callable[[Sample], list[U8]]:
+    """The same of a network that gives each pixel a class."""
+    predict = segmenter(net, size)
+
+    def draw(s: Sample) -> list[U8]:
+        scale = _SAMPLE_WIDTH_PX / s.image.shape[1]
+        shown = (_SAMPLE_WIDTH_PX, round(s.image.shape[0] * scale))
+        image = np.asarray(cv2.resize(s.image, shown, interpolation=cv2.INTER_AREA), np.uint8)
+        unknown = np.full(s.image.shape[:2], UNKNOWN, np.uint8)
+        masks = (unknown if s.segmentation is None else s.segmentation, predict(s))
+        small = (cv2.resize(m, shown, interpolation=cv2.INTER_NEAREST) for m in masks)
+        return [tinted(image, np.asarray(m, np.uint8)) for m in small]
+
+    return draw
 
 
 def write_samples(folder: Path, step: int, picture: U8) -> None:

@@ -14,11 +14,10 @@ import cv2
 import numpy as np
 
 from data.taxonomy import CLASSES
-from data.types import F32, F64, U8, Sample
+from data.types import F32, F64, U8, UNKNOWN, Sample
 from perception.models.multitask import MASK_STRIDE, STRIDE
 
 _SHARE = 0.54
-UNKNOWN = 255
 
 
 class Targets(NamedTuple):
@@ -36,6 +35,15 @@ class Targets(NamedTuple):
     box: F32
     box_weight: F32
     mask: U8
+    mask_weight: F32
+
+
+class SemanticTargets(NamedTuple):
+    """What 'semantic' learns from one image of (h, w) px: ``image`` (h, w, 3) uint8 BGR,
+    ``segmentation`` (h/2, w/2) uint8, 255 unknown; ``mask_weight`` () of its pixels."""
+
+    image: U8
+    segmentation: U8
     mask_weight: F32
 
 
@@ -116,3 +124,10 @@ def make_targets(sample: Sample, weight: float = 1.0) -> Targets:
         np.multiply(t.heat_weight, np.float32(weight), out=t.heat_weight)
         np.multiply(t.box_weight, np.float32(weight), out=t.box_weight)
     return t
+
+
+def make_semantic_targets(sample: Sample, weight: float = 1.0) -> SemanticTargets:
+    """The same for a network that gives each pixel a class."""
+    height, width = sample.image.shape[:2]
+    mask = _mask(sample.segmentation, height, width)
+    return SemanticTargets(sample.image, mask, np.asarray(weight, np.float32))

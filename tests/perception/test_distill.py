@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("albumentations")
 
 from data.errors import InputError  # noqa: E402
+from data.types import HIDDEN  # noqa: E402
 from perception.models.multitask import Output  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
@@ -107,6 +108,25 @@ def test_pictures_of_a_folder_and_the_folders_in_it(tmp_path):
         unlabelled(tmp_path / "none")
 
 
+def test_a_teacher_says_nothing_where_a_label_is_hidden():
+    torch.manual_seed(0)
+    out, taught = (
+        Output(torch.randn(1, 5, 4, 4), torch.rand(1, 4, 4, 4) + 1, torch.randn(1, 2, 8, 8))
+        for _ in range(2)
+    )
+    batch = {
+        "heat_weight": torch.ones(1, 5, 4, 4),
+        "mask": torch.full((1, 2, 8, 8), 255, dtype=torch.uint8),
+    }
+    config = DistillConfig(labelled=0.5, unlabelled=1.0)
+    open_, hidden = batch["mask"].clone(), batch["mask"].clone()
+    hidden[:, 0] = HIDDEN
+    a = teacher_loss(out, taught, {**batch, "mask": open_}, config)
+    b = teacher_loss(out, taught, {**batch, "mask": hidden}, config)
+    assert a["teacher.drivable"] > 0.1 and b["teacher.drivable"] == 0
+    assert torch.equal(a["teacher.lane"], b["teacher.lane"])
+
+
 @pytest.fixture
 def video(tmp_path):
     """2.4 s at 10 Hz, each frame as bright as ten times its number."""
@@ -132,7 +152,7 @@ def test_frames_of_a_video(video):
 
 def test_a_set_without_labels_needs_a_teacher(tiny_toml, video, tmp_path):
     tables = f'[[data]]\npath = "{video}"\nlayout = "images"\n'
-    with pytest.raises(InputError, match="has no labels; name a teacher"):
+    with pytest.raises(InputError, match=r"has no labels for detection.*or name a teacher"):
         run_train(tiny_toml(tables=tables), tmp_path / "run", ())
     with pytest.raises(InputError, match="layout 'images' has no labels; leave out tasks"):
         run_train(tiny_toml(tables=tables + 'tasks = ["lane"]'), tmp_path / "run", ())

@@ -15,7 +15,7 @@ from data.augment import AugmentConfig, augment, build_augmentation  # noqa: E40
 from data.datasets.base import Boxes, Dataset  # noqa: E402
 from data.taxonomy import CLASSES  # noqa: E402
 from data.types import Sample  # noqa: E402
-from perception.models.architectures import ARCHITECTURES  # noqa: E402
+from perception.models.architectures import build  # noqa: E402
 from perception.models.deploy import DeployNet, peaks  # noqa: E402
 from perception.models.multitask import MultiTaskNet, Output  # noqa: E402
 from perception.training.config import OptimizerConfig, SetConfig, TrainConfig  # noqa: E402
@@ -223,7 +223,7 @@ def test_networks_stay_within_their_arithmetic(arch, gflops):
         nonlocal total
         total += out.numel() * layer.weight[0].numel()
 
-    net = ARCHITECTURES[arch]().eval()
+    net = build(arch).eval()
     for m in net.modules():
         if isinstance(m, torch.nn.Conv2d):
             m.register_forward_hook(count)
