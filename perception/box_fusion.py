@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.types import F32, F64, I64, Detections
+from perception.boxes import iou, within
 
 _SAME_IOU = 0.55  # of boxes that are one object
 _TWICE_IOU = 0.4  # of boxes of which the lower-scored one is dropped
@@ -34,21 +35,6 @@ def holds(clear: F64, xyxy: NDArray) -> NDArray[np.bool_]:
     """Which boxes (..., 4) lie within x1, y1, x2, y2."""
     inside = (xyxy[..., :2] >= clear[:2]) & (xyxy[..., 2:] <= clear[2:])
     return np.asarray(inside.all(-1))
-
-
-def iou(box: NDArray, others: NDArray) -> F64:
-    """Intersection over union of a box (4,) with others (n, 4)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=1)
-    area = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return np.asarray(common / np.maximum(area - common, 1e-9), np.float64)
-
-
-def within(box: NDArray, areas: NDArray) -> F64:
-    """Share of a box (4,) that lies within each of some areas (n, 4)."""
-    low, high = np.maximum(box[:2], areas[:, :2]), np.minimum(box[2:], areas[:, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=1)
-    return np.asarray(common / np.prod(box[2:] - box[:2]), np.float64)
 
 
 def fuse(found: Sequence[Detections], clear: Sequence[F64]) -> Fused:

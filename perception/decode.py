@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.types import F32, U8, Detections, Surfaces
+from perception.boxes import clip_to
 
 OUTPUTS = ("boxes", "scores", "classes", "drivable", "lane")
+SEGMENTATION = "segmentation"  # the one output of a network that gives each pixel a class
 
 Arrays = Mapping[str, NDArray]
 
@@ -35,10 +37,8 @@ def decode_detections(
     boxes: F32 = np.asarray(out["boxes"][0], np.float32)
     # input px (pixel edges at whole numbers) to the original's
     xyxy = np.asarray(boxes / np.array([*scale, *scale], np.float32), np.float32)
-    limit = np.array([*image_size, *image_size], np.float32)
-    xyxy = np.clip(xyxy, np.float32(0), limit)
-    big = (xyxy[:, 2] - xyxy[:, 0] > 1.0) & (xyxy[:, 3] - xyxy[:, 1] > 1.0)
-    keep = (score >= min_score) & big & np.isfinite(xyxy).all(1)
+    xyxy, keep = clip_to(xyxy, image_size)
+    keep &= score >= min_score
     return Detections(xyxy[keep], score[keep], np.asarray(out["classes"][0], np.int64)[keep])
 
 
@@ -55,6 +55,21 @@ def decode_surfaces(
     width = min(cols, math.ceil(image_size[0] * sx - 1e-6))
     height = min(rows, math.ceil(image_size[1] * sy - 1e-6))
     return Surfaces(drivable[:height, :width], lane[:height, :width], (sx, sy))
+
+
+def decode_segmentation(out: Arrays, scale: tuple[float, float], image_size: tuple[int, int]) -> U8:
+    """(height, width) uint8 class of each pixel of the original image, by nearest neighbour.
+
+    Args:
+        out: ``segmentation`` (1, h, w), classes at the input's size.
+        scale: (x, y) of the letterbox; image_size: (width, height) of the original image.
+    """
+    classes = np.asarray(out[SEGMENTATION][0], np.uint8)
+    rows, cols = (
+        np.minimum(((np.arange(n) + 0.5) * s).astype(np.int64), limit - 1)
+        for n, s, limit in zip(image_size[::-1], scale[::-1], classes.shape, strict=True)
+    )
+    return np.asarray(classes[rows[:, None], cols], np.uint8)
 
 
 def surface_at_image_size(

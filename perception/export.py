@@ -19,9 +19,7 @@ from torch import nn
 from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import U8
-from perception.decode import OUTPUTS
 from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
-from perception.models.deploy import DeployNet
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE
 from perception.quantize import (
@@ -32,8 +30,9 @@ from perception.quantize import (
     calibrate,
     to_fp16,
 )
-from perception.runtime import FORMAT, RUNTIMES, Model, load_model
-from perception.training.validate import run_torch
+from perception.runtime import FORMAT, RUNTIMES, Model
+from perception.segmenter import Segmenter, load_any
+from perception.training.validate import deployed, run_torch
 
 OPSET = 17  # the newest that TensorRT 8.5 to 11 take alike
 _TINY = 1e-30
@@ -134,12 +133,15 @@ def flush_subnormals(net: nn.Module) -> int:
 
 def _metadata(meta: dict[str, Any], options: ExportOptions) -> dict[str, str]:
     batch = "batch" if options.dynamic_batch else "1"
+    classes = ("roadstack.classes", list(CLASSES))
+    if "segmentation_classes" in meta:
+        classes = ("roadstack.segmentation_classes", meta["segmentation_classes"])
     return {
+        classes[0]: json.dumps(classes[1]),
         "roadstack.format": FORMAT,
         "roadstack.name": options.name,
         "roadstack.precision": "fp32",
         "roadstack.runtime": RUNTIMES["fp32"],
-        "roadstack.classes": json.dumps(list(CLASSES)),
         "roadstack.input": f"uint8 BGR, {batch} x height x width x 3; normalisation is inside",
         "roadstack.colour": "BGR",
         "roadstack.size": json.dumps(list(options.size)),
@@ -178,14 +180,14 @@ def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> 
     options.check()
     size = options.size
     flush_subnormals(net)
-    deploy = DeployNet(net).eval()
+    deploy, outputs = deployed(net)
     example = torch.zeros(1, size[1], size[0], 3, dtype=torch.uint8)
-    axes = {k: {0: "batch"} for k in ("image", *OUTPUTS)} if options.dynamic_batch else None
+    axes = {k: {0: "batch"} for k in ("image", *outputs)} if options.dynamic_batch else None
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = os.path.join(folder, "traced.onnx")
         torch.onnx.export(
-            deploy, (example,), path, input_names=["image"], output_names=list(OUTPUTS),
+            deploy, (example,), path, input_names=["image"], output_names=list(outputs),
             opset_version=OPSET, dynamo=False, dynamic_axes=axes,
         )  # fmt: skip
         model = onnxslim.slim(onnx.load(path))
@@ -195,9 +197,9 @@ def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> 
     return bytes(model.SerializeToString())
 
 
-def measure_parity(net: nn.Module, model: Model, images: Sequence[U8]) -> Parity:
+def measure_parity(net: nn.Module, model: Model | Segmenter, images: Sequence[U8]) -> Parity:
     """The training code against the file on pictures, through the whole path."""
-    deploy = DeployNet(net).eval()
+    deploy, _ = deployed(net)
     return compare(lambda canvas: run_torch(deploy, canvas), model, images)
 
 
@@ -210,12 +212,12 @@ def with_metadata(content: bytes, changes: dict[str, str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def load_bytes(content: bytes) -> Model:
+def load_bytes(content: bytes) -> Model | Segmenter:
     """A model in memory on ONNX Runtime, whichever runtime it is made for."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)
-        return load_model(str(path), any_runtime=True)
+        return load_any(str(path), any_runtime=True)
 
 
 def _finish(e: Exported) -> Exported:
@@ -250,8 +252,8 @@ def _convert(
         tries = attempts(fp32, calibrate(fp32, few, scheme.signed), scheme, few[:_RANKING])
     best: Exported | None = None
     for made in tries:
-        measured = measure_accuracy(load_bytes(made.content), labelled)
-        gate = Accuracy(len(labelled), LIMITS[precision], reference, measured)
+        images, measured = measure_accuracy(load_bytes(made.content), labelled)
+        gate = Accuracy(images, LIMITS[precision], reference, measured)
         file = _file_name(name, precision)
         this = Exported(precision, file, made.content, gate, left_float=made.left_float)
         if best is None or gate.worst < best.gate.worst:  # type: ignore[union-attr]
@@ -286,7 +288,7 @@ def _smaller(
     if not wanted or data.labelled is None:
         return []
     say("fp32: accuracy on labelled pictures")
-    reference = measure_accuracy(load_bytes(content), data.labelled)
+    _, reference = measure_accuracy(load_bytes(content), data.labelled)
     files = []
     for precision in wanted:
         say(f"{precision}: converting, against the fp32 file")
@@ -306,7 +308,8 @@ def export_files(
     """Build each precision, put it through the gate, and write what passes to ``out``.
 
     The fp32 file is always built and judged, since the others are made from it: where it fails,
-    they fail. ``export.json`` states every figure; it is written if any file is.
+    they fail. It is written only if it is asked for. ``export.json`` states every figure; it is
+    written if any file is.
 
     Raises:
         InputError: a precision is unknown, a size no multiple of 32, or no picture to calibrate.
@@ -321,25 +324,13 @@ def export_files(
     parity = measure_parity(net, load_bytes(content), data.pictures)
     files = [_finish(Exported("fp32", _file_name(options.name, "fp32"), content, parity))]
     files += _smaller(content, options, data, say)
-    keep = [options.force or (parity.passed and e.gate.passed) for e in files]
-    files = [replace(e, written=k) for e, k in zip(files, keep, strict=True)]
+    good = [options.force or (parity.passed and e.gate.passed) for e in files]
+    files = [
+        replace(e, written=ok and e.precision in options.precisions)
+        for e, ok in zip(files, good, strict=True)
+    ]
     if "fp32" not in options.precisions and parity.passed:
         files = files[1:]
     if any(e.written for e in files):
         _write(out, files, options)
     return files
-
-
-def export_checked(
-    net: nn.Module,
-    size: tuple[int, int],
-    meta: dict[str, Any],
-    target: Path,
-    images: Sequence[U8],
-    force: bool = False,
-) -> Parity:
-    """Write the fp32 file alone as ``target`` if it answers as the training code on ``images``."""
-    options = ExportOptions(target.stem, size, force=force)
-    files = export_files(net, meta, target.parent, options, GateData(images, None, ()))
-    assert isinstance(files[0].gate, Parity)
-    return files[0].gate

@@ -14,10 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.types import U8, Detections, Sample
-from perception.decode import decode_detections, decode_surfaces, surface_mask
+from perception.decode import (
+    decode_detections,
+    decode_segmentation,
+    decode_surfaces,
+    surface_mask,
+)
 from perception.metrics.score import MIN_SCORE, Prediction, score_dataset
+from perception.metrics.segmentation import score_segmentation
 from perception.preprocess import letterbox
 from perception.runtime import Model
+from perception.segmenter import Segmenter, check_classes
 
 BOX_PX, SCORE, MASK_SHARE = 0.5, 1e-3, 0.999  # allowed to the fp32 file
 LIMITS = {"fp16": 0.005, "int8-cpu": 0.02, "int8-gpu": 0.02}  # of AP50 and IoU
@@ -31,6 +38,9 @@ class Labelled(Protocol):
 
     @property
     def tasks(self) -> tuple[str, ...]: ...
+
+    @property
+    def strict(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -83,8 +93,10 @@ def gap(a: Detections, b: Detections) -> tuple[float, float]:
 
     The like is the nearest box of the class: order may differ where scores are equal. A box of
     ``a`` without one counts as infinitely far, unless it stands just at the threshold, where the
-    other side may have dropped it.
+    other side may have dropped it. So does everything where a number of either is not finite.
     """
+    if not all(np.isfinite(v).all() for d in (a, b) for v in (d.xyxy, d.score)):
+        return float("inf"), float("inf")
     box_px = score = 0.0
     for i in np.flatnonzero(a.score > _LOWEST + _AT_THRESHOLD):
         same = np.flatnonzero(b.class_id == a.class_id[i])
@@ -98,11 +110,12 @@ def gap(a: Detections, b: Detections) -> tuple[float, float]:
 
 
 def compare(
-    run: Callable[[U8], Mapping[str, NDArray]], model: Model, images: Sequence[U8]
+    run: Callable[[U8], Mapping[str, NDArray]], model: Model | Segmenter, images: Sequence[U8]
 ) -> Parity:
     """Put pictures through ``run`` and through the file, decoding included.
 
-    Boxes are compared both ways, so that neither may miss or add one.
+    Boxes are compared both ways, so that neither may miss or add one. An output that is not finite
+    is infinitely far from any other.
 
     Args:
         run: from a letterboxed picture to outputs as in ``decode``.
@@ -114,6 +127,12 @@ def compare(
         height, width = image.shape[:2]
         canvas, scale = letterbox(image, model.input_size)
         both = run(canvas), model.infer(canvas)
+        if not all(np.isfinite(v).all() for out in both for v in out.values()):
+            box_px = score = float("inf")  # decoding would drop it in silence
+        if isinstance(model, Segmenter):
+            classes = [decode_segmentation(o, scale, (width, height)) for o in both]
+            share = min(share, float((classes[0] == classes[1]).mean()))
+            continue
         a, b = (decode_detections(o, scale, (width, height), _LOWEST) for o in both)
         for far, off in (gap(a, b), gap(b, a)):
             box_px, score = max(box_px, far), max(score, off)
@@ -124,8 +143,18 @@ def compare(
     return Parity(len(images), box_px, score, share)
 
 
-def measure_accuracy(model: Model, labelled: Labelled) -> dict[str, float]:
-    """AP50 of each class with 20 labelled boxes or more, and IoU of each labelled surface."""
+def measure_accuracy(model: Model | Segmenter, labelled: Labelled) -> tuple[int, dict[str, float]]:
+    """How many pictures could be scored, and AP50 of each class with 20 labelled boxes or more and
+    IoU of each labelled surface; of a network of pixel classes their mean IoU.
+
+    Raises:
+        InputError: the pixels' classes of ``labelled`` are not those of the network.
+    """
+    dataset: Any = labelled  # the scores use no more of a set than ``Labelled`` has
+    if isinstance(model, Segmenter):
+        check_classes(model, dataset)
+        scores = score_segmentation(dataset, lambda s: model(s.image))
+        return scores["frames"], {"mIoU": float(scores["miou"])}
 
     def predict(s: Sample) -> Prediction:
         found, maps = model(s.image, MIN_SCORE)
@@ -133,7 +162,6 @@ def measure_accuracy(model: Model, labelled: Labelled) -> dict[str, float]:
         masks = (surface_mask(m, maps.scale, width, height) for m in (maps.drivable, maps.lane))
         return Prediction(found, *masks)
 
-    dataset: Any = labelled  # score_dataset uses no more of a set than ``Labelled`` has
     scores = score_dataset(dataset, predict)
     figures = {
         f"AP50 {name}": float(row["AP50"])
@@ -141,4 +169,4 @@ def measure_accuracy(model: Model, labelled: Labelled) -> dict[str, float]:
         if row["ground_truths"] >= _MIN_BOXES
     }
     surfaces = {f"IoU {k}": float(scores[k]["iou"]) for k in ("drivable", "lane") if k in scores}
-    return figures | surfaces
+    return scores["images"], figures | surfaces

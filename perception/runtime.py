@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from data.taxonomy import CLASSES
 from data.types import U8, Detections, Surfaces
 from perception.decode import OUTPUTS, decode_detections, decode_surfaces
 from perception.preprocess import LETTERBOX_RULE, letterbox
+
+if TYPE_CHECKING:
+    from perception.detectors import Detector
 
 FORMAT = "roadstack-onnx-1"
 DEFAULT_MODEL = "base"
@@ -61,6 +65,7 @@ class Model:
         name: file stem; sha256: of the file's bytes, for records.
         input_size: (width, height) of the letterboxed input.
         meta: the file's own metadata.
+        detector: of another project, whose objects are taken in place of the network's own.
     """
 
     name: str
@@ -68,6 +73,7 @@ class Model:
     input_size: tuple[int, int]
     meta: dict[str, str]
     session: Any
+    detector: Detector | None = None
 
     @property
     def precision(self) -> str:
@@ -84,10 +90,11 @@ class Model:
         canvas, scale = letterbox(image, self.input_size)
         out = self.infer(canvas)
         size = (image.shape[1], image.shape[0])
-        return (
-            decode_detections(out, scale, size, min_score),
-            decode_surfaces(out, scale, size, self.input_size),
-        )
+        if self.detector is not None:
+            found = self.detector(image, min_score)
+        else:
+            found = decode_detections(out, scale, size, min_score)
+        return found, decode_surfaces(out, scale, size, self.input_size)
 
 
 def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
@@ -95,6 +102,11 @@ def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
         raise InputError(
             f"model {path}: not a Roadstack model (its metadata lacks '{FORMAT}'); "
             "make one with: roadstack export"
+        )
+    if "roadstack.segmentation_classes" in meta:
+        raise InputError(
+            f"model {path}: gives each pixel a class, and no objects or lanes; only evaluate and "
+            "predict take it"
         )
     if meta.get("roadstack.classes") != json.dumps(list(CLASSES)):
         raise InputError(f"model {path}: its classes are not {', '.join(CLASSES)}")
@@ -111,7 +123,7 @@ def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
     return shape[2], shape[1]
 
 
-def _check_runtime(meta: dict[str, str], path: Path) -> None:
+def check_runtime(meta: dict[str, str], path: Path) -> None:
     """A file made for TensorRT is right on a CPU, but twice as slow there as fp32."""
     precision = meta.get("roadstack.precision", "fp32")
     if precision == "int8-gpu":
@@ -119,6 +131,39 @@ def _check_runtime(meta: dict[str, str], path: Path) -> None:
             f"model {path}: is {precision}, made for TensorRT, and this is ONNX Runtime on a CPU; "
             "use the fp32 or int8-cpu file"
         )
+
+
+def open_session(
+    path: Path, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+) -> tuple[bytes, Any]:
+    """A file's bytes, and its session on ONNX Runtime.
+
+    Args:
+        threads: default the processors at hand (at most 4).
+
+    Raises:
+        InputError: the file cannot be read or is not ONNX, or a number of threads out of range.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime as ort
+
+    ort.disable_telemetry_events()
+    if threads is not None and not 1 <= threads <= 256:
+        raise InputError(f"--threads {threads}: expected a number from 1 to 256")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # idle threads sleep: the other stages need the processors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        content = path.read_bytes()
+        return content, ort.InferenceSession(content, options, providers=list(providers))
+    except OSError as e:
+        raise InputError(f"model {path}: cannot be read ({e.strerror})") from e
+    except Exception as e:  # ONNX Runtime raises its own classes, all meaning a bad file here
+        reason = str(e).splitlines()[0][:120]
+        raise InputError(f"model {path}: not a usable ONNX file ({reason})") from e
 
 
 def load_model(
@@ -133,31 +178,16 @@ def load_model(
     Raises:
         InputError: missing file, not ONNX, not one of ours, or made for another runtime.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime as ort
-
-    ort.disable_telemetry_events()
-    if threads is not None and not 1 <= threads <= 256:
-        raise InputError(f"--threads {threads}: expected a number from 1 to 256")
     path = find_model(model)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # idle threads sleep: the other stages need the processors
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        content = path.read_bytes()
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except OSError as e:
-        raise InputError(f"model {path}: cannot be read ({e.strerror})") from e
-    except Exception as e:  # ONNX Runtime raises its own classes, all meaning a bad file here
-        reason = str(e).splitlines()[0][:120]
-        raise InputError(f"model {path}: not a usable ONNX file ({reason})") from e
+    return as_model(path, *open_session(path, threads), any_runtime)
+
+
+def as_model(path: Path, content: bytes, session: Any, any_runtime: bool = False) -> Model:
+    """The model of an opened file; errors as in ``load_model``."""
     meta = dict(session.get_modelmeta().custom_metadata_map)
     size = _check(meta, session, path)
     if not any_runtime:
-        _check_runtime(meta, path)
+        check_runtime(meta, path)
     return Model(path.stem, hashlib.sha256(content).hexdigest(), size, meta, session)
 
 

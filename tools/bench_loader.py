@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data.augment import FILL, UNKNOWN, AugmentConfig, rearrange, relight
-from data.datasets import Dataset, open_dataset
+from data.augment import FILL, AugmentConfig, rearrange, relight
+from data.datasets import Dataset, only_tasks, open_dataset
 from data.datasets.base import subset
 from data.errors import InputError
-from data.types import Sample
+from data.types import UNKNOWN, Sample
 from tools.files import make_folder, write_json
 from tools.machine import hardware
 
@@ -261,7 +261,8 @@ def bench_loader(
     """
     from perception.training.loader import one_thread
 
-    dataset = open_dataset(root, split, layout)
+    whole = open_dataset(root, split, layout)
+    dataset = only_tasks(whole, tuple(t for t in whole.tasks if t != "segmentation"))
     if not len(dataset):
         raise InputError(f"{root}: split '{split}' holds no images to time the loader on")
     every = np.linspace(0, len(dataset) - 1, min(FRAMES, len(dataset))).round().astype(int)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import io
 import json
+import math
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,89 +16,90 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.errors import InputError
 from data.synthetic.drive import random_sample
 from data.types import U8
-from perception.decode import OUTPUTS, decode_frame
+from perception.decode import decode_frame
+from perception.detectors import Detector
 from perception.preprocess import letterbox
-from perception.runtime import Model, find_model, load_model
+from perception.runtime import find_model, load_model
+from tools.bench_runtimes import (
+    Run,
+    check_runtimes,
+    hardware_of,
+    memory_mb,
+    openvino_layers,
+    runner,
+)
+from tools.detector import chosen_detector
 from tools.files import make_folder, write_json
 from tools.machine import hardware
 from tools.model_cost import count_cost
 
-RUNTIMES = ("onnxruntime", "openvino")
 STAGES = ("pre", "network", "decode", "total")
 _WARM_UP, _PICTURES, _PROFILED, _LAYERS = 5, 4, 10, 10
 _PICTURE_PX = (1280, 720)
 _MIN_SCORE = 0.3
 
-Infer = Callable[[U8], dict[str, Any]]
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is timed: ``prepare`` makes of a picture the network's input and what ``decode`` needs
+    to know of it; ``decode`` takes the outputs by name, that, and the picture's (width, height)."""
+
+    label: str
+    path: Path
+    precision: str
+    size: tuple[int, int]
+    sha256: str
+    prepare: Callable[[U8], tuple[NDArray, Any]]
+    decode: Callable[[dict[str, NDArray], Any, tuple[int, int]], object]
 
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A model on a runtime: ``infer`` takes a letterboxed picture, outputs as in ``decode``."""
+    """A subject on a runtime."""
 
-    label: str
-    path: Path
+    subject: Subject
     runtime: str
-    model: Model
-    infer: Infer
+    run: Run
 
 
-def _openvino(path: Path, threads: int) -> Infer:
-    """The file on OpenVINO in fp32 and INT8 as it stands, without its default bfloat16."""
-    try:
-        import openvino as ov
-    except ImportError:
-        raise InputError(
-            "--runtime openvino: the package is not installed; pip install openvino"
-        ) from None
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = ov.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
+def our_model(name: str, threads: int) -> Subject:
+    """One of our models: objects and both surfaces, masks at the picture's own size."""
+    model = load_model(name, threads)
+    path, size = find_model(name), model.input_size
 
-    def infer(canvas: U8) -> dict[str, Any]:
-        out = request.infer({"image": canvas[None]})
-        return {name: out[name] for name in OUTPUTS}
+    def prepare(image: U8) -> tuple[NDArray, Any]:
+        canvas, scale = letterbox(image, size)
+        return canvas[None], scale
 
-    return infer
+    def decode(out: dict[str, NDArray], scale: Any, image_size: tuple[int, int]) -> object:
+        return decode_frame(out, scale, image_size, size, _MIN_SCORE)
+
+    return Subject(path.name, path, model.precision, size, model.sha256, prepare, decode)
 
 
-def contenders(models: Sequence[str], runtimes: Sequence[str], threads: int) -> list[Contender]:
-    """Load each model on each runtime.
+def foreign(d: Detector, path: Path) -> Subject:
+    """A detector of another project: objects alone."""
 
-    Raises:
-        InputError: a model or runtime that is not there.
-    """
-    unknown = [r for r in runtimes if r not in RUNTIMES]
-    if unknown or not runtimes:
-        given = ", ".join(map(repr, unknown)) or "none"
-        raise InputError(f"--runtime {given}: expected some of {', '.join(RUNTIMES)}")
-    found = []
-    for name in models:
-        path = find_model(name)
-        model = load_model(name, threads)
-        for runtime in runtimes:
-            infer = model.infer if runtime == "onnxruntime" else _openvino(path, threads)
-            found.append(Contender(path.name, path, runtime, model, infer))
-    return found
+    def decode(out: dict[str, NDArray], at: Any, image_size: tuple[int, int]) -> object:
+        first = np.asarray(next(iter(out.values())), np.float32)
+        return d.decode(first, at, image_size, _MIN_SCORE)
+
+    return Subject(path.name, path, d.precision, d.input_size, d.sha256, d.prepare, decode)
 
 
 def _one_frame(c: Contender, image: U8) -> tuple[float, ...]:
     """Milliseconds of pre-processing, network, decoding and all together."""
-    size = c.model.input_size
     t = [time.perf_counter()]
-    canvas, scale = letterbox(image, size)
+    x, at = c.subject.prepare(image)
     t.append(time.perf_counter())
-    out = c.infer(canvas)
+    out = c.run(x)
     t.append(time.perf_counter())
-    decode_frame(out, scale, (image.shape[1], image.shape[0]), size, _MIN_SCORE)
+    c.subject.decode(out, at, (image.shape[1], image.shape[0]))
     t.append(time.perf_counter())
     return tuple(1e3 * v for v in (*np.diff(t), t[-1] - t[0]))
 
@@ -124,8 +123,8 @@ def time_stages(found: Sequence[Contender], frames: int) -> list[dict[str, dict[
     return result
 
 
-def profile_layers(path: Path, threads: int) -> list[dict[str, Any]]:
-    """The layers that take ONNX Runtime longest: name, operator, ms a frame, share of all."""
+def _onnxruntime_layers(path: Path, threads: int, x: NDArray) -> list[tuple[Any, ...]]:
+    """(name, operator, ms a frame) of each layer on ONNX Runtime's CPU."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -135,89 +134,77 @@ def profile_layers(path: Path, threads: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        image = session.get_inputs()[0]
-        shape = [n if isinstance(n, int) else 1 for n in image.shape]
         for _ in range(_PROFILED):
-            session.run(None, {image.name: np.full(shape, 127, np.uint8)})
+            session.run(None, {session.get_inputs()[0].name: x})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     spent: dict[tuple[str, str], float] = {}
     for e in events:
         if e.get("cat") == "Node" and e["name"].endswith("_kernel_time"):
             key = (e["name"].removesuffix("_kernel_time"), e["args"].get("op_name", ""))
             spent[key] = spent.get(key, 0.0) + e["dur"] / 1e3 / _PROFILED
-    total = sum(spent.values())
-    longest = sorted(spent.items(), key=lambda kv: -kv[1])[:_LAYERS]
-    return [{"layer": n, "op": op, "ms": ms, "share": ms / total} for (n, op), ms in longest]
+    return [(*key, ms) for key, ms in spent.items()]
 
 
-def _resident_mb(what: str) -> float:
-    """Resident memory of this process in MiB: 'VmRSS' now, 'VmHWM' at its peak (Linux)."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(int(x.split()[1]) for x in lines if x.startswith(what + ":")) / 1024
-    except (OSError, StopIteration):
-        return float("nan")
+def profile_layers(c: Contender, threads: int, x: NDArray) -> list[dict[str, Any]]:
+    """The layers that take longest: name, operator, ms a frame, share of all. None on CUDA, whose
+    kernels run on after ONNX Runtime's clock has stopped."""
+    if c.runtime == "cuda":
+        return []
+    if c.runtime == "openvino":
+        layers = openvino_layers(c.subject.path, threads, x, _PROFILED)
+    else:
+        layers = _onnxruntime_layers(c.subject.path, threads, x)
+    total = sum(ms for *_, ms in layers)
+    longest = sorted(layers, key=lambda row: -row[2])[:_LAYERS]
+    return [{"layer": n, "op": op, "ms": ms, "share": ms / total} for n, op, ms in longest]
 
 
-def memory_growth_mb(path: str, runtime: str, threads: int) -> float:
-    """How far the peak of this process's resident memory rises by one model and three frames."""
-    size = load_model(path, threads).input_size  # also brings in the runtime's library
-    canvas = np.full((size[1], size[0], 3), 127, np.uint8)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-    before = _resident_mb("VmRSS")
-    infer = (
-        _openvino(Path(path), threads) if runtime == "openvino" else load_model(path, threads).infer
-    )
-    for _ in range(3):
-        infer(canvas)
-    return _resident_mb("VmHWM") - before
-
-
-def peak_memory_mb(path: Path, runtime: str, threads: int) -> float:
-    """``memory_growth_mb`` in a process of its own, MiB; NaN where that cannot be measured."""
-    given = (str(path.resolve()), runtime, threads)
-    code = f"from tools.bench_models import memory_growth_mb as m; print(m(*{given!r}))"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
-    run = [sys.executable, "-c", code]
-    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False)
-    return float(done.stdout) if done.returncode == 0 else float("nan")
+def _row(c: Contender, ms: dict[str, dict[str, float]], threads: int) -> dict[str, Any]:
+    s = c.subject
+    x, _ = s.prepare(np.full((s.size[1], s.size[0], 3), 127, np.uint8))
+    host, gpu = memory_mb(s.path, c.runtime, threads, x)
+    row: dict[str, Any] = {"model": s.label, "runtime": c.runtime, "precision": s.precision}
+    row |= {"size": "x".join(map(str, s.size)), "sha256": s.sha256}
+    row |= {"hardware": hardware_of(c.runtime), "ms": ms}
+    row |= {"peak_memory_mb": host, "gpu_memory_mb": gpu, "file_mb": s.path.stat().st_size / 1e6}
+    row |= count_cost(s.path, x.shape)
+    return row | {"layers": profile_layers(c, threads, x)}
 
 
 def bench_models(
     models: Sequence[str],
-    runtimes: Sequence[str] = ("onnxruntime",),
+    runtimes: Sequence[str] | None = None,
     threads: int = 2,
     frames: int = 100,
+    others: Sequence[tuple[Detector, Path]] = (),
 ) -> dict[str, Any]:
     """Time models side by side on rendered 1280x720 pictures.
 
+    Args:
+        models: ours, by name or file; others: detectors of other projects with their files.
+        runtimes: some of ``bench_runtimes.RUNTIMES``; default ONNX Runtime's CPU, and CUDA where
+            it is there.
+
     Returns:
-        ``{hardware, threads, frames, rows}``; each row names model, runtime and precision, with
-        ms of each stage (p50, p95, p99), ``ratio`` of the total's median to the first row's,
-        peak memory, parameters, GFLOPs, file size and the longest layers.
+        ``{hardware, threads, frames, rows}``; each row names model, runtime, precision and
+        hardware, with ms of each stage (p50, p95, p99), ``ratio`` of the total's median to the
+        first row's, peak memory, parameters, GFLOPs, file size and the longest layers.
 
     Raises:
         InputError: a model, runtime or number that cannot be used.
     """
     if not 1 <= frames <= 100_000:
         raise InputError(f"--frames {frames}: expected a number from 1 to 100000")
-    found = contenders(models, runtimes, threads)
+    chosen = check_runtimes(list(runtimes) if runtimes is not None else None)
+    subjects = [our_model(name, threads) for name in models]
+    subjects += [foreign(d, path) for d, path in others]
+    found = [Contender(s, r, runner(s.path, r, threads)) for s in subjects for r in chosen]
     timed = time_stages(found, frames)
     first = timed[0]["total"]["p50"]
-    rows = []
-    for c, ms in zip(found, timed, strict=True):
-        row: dict[str, Any] = {
-            "model": c.label,
-            "runtime": c.runtime,
-            "precision": c.model.precision,
-        }
-        row |= {"size": "x".join(map(str, c.model.input_size)), "sha256": c.model.sha256}
-        row |= {"ms": ms, "ratio": ms["total"]["p50"] / first}
-        row |= {"peak_memory_mb": peak_memory_mb(c.path, c.runtime, threads)}
-        row |= {"file_mb": c.path.stat().st_size / 1e6, **count_cost(c.path)}
-        own = c.runtime == "onnxruntime"
-        rows.append(row | {"layers": profile_layers(c.path, threads) if own else []})
+    rows = [
+        _row(c, ms, threads) | {"ratio": ms["total"]["p50"] / first}
+        for c, ms in zip(found, timed, strict=True)
+    ]
     return {"hardware": hardware(), "threads": threads, "frames": frames, "rows": rows}
 
 
@@ -226,11 +213,13 @@ def to_csv(result: dict[str, Any]) -> str:
     text = io.StringIO()
     lines = []
     for r in result["rows"]:
-        line = {k: r[k] for k in ("model", "runtime", "precision", "size")}
-        line |= {k: result[k] for k in ("hardware", "threads", "frames")}
+        line = {k: r[k] for k in ("model", "runtime", "precision", "size", "hardware")}
+        line |= {k: result[k] for k in ("threads", "frames")}
         line |= {f"{s}_{p}_ms": round(v, 3) for s in STAGES for p, v in r["ms"][s].items()}
         line |= {"ratio": round(r["ratio"], 3), "parameters": r["parameters"]}
-        line |= {k: round(r[k], 3) for k in ("gflops", "file_mb", "peak_memory_mb")}
+        costs = ("gflops", "file_mb", "peak_memory_mb", "gpu_memory_mb")
+        known = {k: r[k] for k in costs if r[k] is not None and math.isfinite(r[k])}
+        line |= {k: round(known[k], 3) if k in known else "" for k in costs}
         lines.append(line)
     writer = csv.DictWriter(text, lines[0], lineterminator="\n")
     writer.writeheader()
@@ -253,8 +242,11 @@ def print_table(result: dict[str, Any]) -> None:
         print(f"{r['model']:{wide}} {r['runtime']:11} {r['precision']:9} {cells} "
               f"{r['peak_memory_mb']:7.0f}")  # fmt: skip
     for r in result["rows"]:
+        if r["runtime"] == "cuda":
+            print(f"{r['model']} on {r['hardware']}: {r['gpu_memory_mb']:.0f} MB of GPU memory; "
+                  "its time holds the copies to the GPU and back")  # fmt: skip
         if r["layers"]:
-            print(f"\n{r['model']}: longest layers")
+            print(f"\n{r['model']}, {r['runtime']}: longest layers")
         for layer in r["layers"]:
             print(f"  {layer['ms']:7.3f} ms {100 * layer['share']:5.1f} %  "
                   f"{layer['op']:20} {layer['layer']}")  # fmt: skip
@@ -262,8 +254,10 @@ def print_table(result: dict[str, Any]) -> None:
 
 def run_bench_models(a: argparse.Namespace) -> int:
     """Time the models, print a table, write ``models.json`` and ``models.csv`` to ``a.out``."""
+    detector = chosen_detector(a)
+    others = [(detector, a.detector)] if detector else []
+    result = bench_models(a.models, a.runtime, a.threads, a.frames, others)
     out = make_folder(a.out)
-    result = bench_models(a.models, a.runtime, a.threads, a.frames)
     print_table(result)
     write_json(out / "models.json", result)
     temporary = out / "models.csv.part"

@@ -18,7 +18,6 @@ from data.datasets.base import subset
 from data.errors import InputError
 from data.logs import open_log
 from data.synthetic.drive import random_sample
-from data.taxonomy import TASKS
 from data.types import U8, Sample
 from perception.preprocess import letterbox
 from tools.files import make_folder
@@ -36,7 +35,8 @@ class RenderedSet:
     """Rendered frames with exact labels, for export without data at hand."""
 
     count: int = _RENDERED
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = ("detection", "drivable", "lane")
+    strict: bool = False
 
     def __len__(self) -> int:
         return self.count
@@ -172,7 +172,9 @@ def run_export(a: argparse.Namespace) -> int:
         if e.written:
             print(f"written: {out / e.file}")
         else:
-            print(f"not written: {e.file} (--force writes it all the same)", file=sys.stderr)
+            asked = e.precision in options.precisions
+            why = "--force writes it all the same" if asked else "it was not asked for"
+            print(f"not written: {e.file} ({why})", file=sys.stderr)
     try:
         _after(a, files, out)
     except InputError as e:  # no engine; the files themselves are there

@@ -9,10 +9,15 @@ from typing import Any
 _INT8 = (2, 3)  # uint8 and int8
 
 
-def _shapes(model: Any) -> dict[str, list[int]]:
-    """Shape of every tensor that can be inferred; an open batch counts as 1."""
+def _shapes(model: Any, input_shape: tuple[int, ...] | None) -> dict[str, list[int]]:
+    """Shape of every tensor that can be inferred; what is open there counts as 1."""
     import onnx
 
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    if input_shape is not None and any(not d.dim_value for d in dims):
+        for dim, n in zip(dims, input_shape):
+            dim.dim_value = n
+        del model.graph.value_info[:]  # written for sizes that were open
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {i.name: list(i.dims) for i in graph.initializer}
     for v in (*graph.input, *graph.value_info, *graph.output):
@@ -35,16 +40,19 @@ def _macs(node: Any, shapes: dict[str, list[int]]) -> int:
     return 0
 
 
-def count_cost(path: Path) -> dict[str, Any]:
+def count_cost(path: Path, input_shape: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Parameters, and GFLOPs a frame as two operations for each multiply-accumulate.
 
     Weights and biases of convolutions and matrix products count, in whatever format they are
     stored, and of these also the share computed in 8 bits (``int8_share``).
+
+    Args:
+        input_shape: of the input, where the file leaves it open.
     """
     import onnx
 
     model = onnx.load(str(path))
-    shapes = _shapes(model)
+    shapes = _shapes(model, input_shape)
     made = {o: n for n in model.graph.node for o in n.output}
     kinds = {i.name: i.data_type for i in model.graph.initializer}
 

@@ -1,8 +1,8 @@
 """``roadstack predict``: objects and masks in a form that any metric tool can score.
 
 An earlier run's results in ``--out`` stay as they are until the new ones are complete. Then they
-are replaced as a whole: where ``--out`` holds a ``detections.json``, PNG files below its
-``drivable/`` and ``lane/`` that the new run did not write are removed.
+are replaced as a whole: where ``--out`` holds a ``detections.json`` or ``classes.json``, PNG files
+below its ``drivable/``, ``lane/`` and ``segmentation/`` that the new run did not write are removed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from data.logs import Log, open_log
 from data.logs.images import IMAGE_SUFFIXES
 from data.taxonomy import CLASSES
 from data.types import Detections, Frame
-from perception.decode import surface_mask
-from perception.runtime import Model, load_model
+from perception.decode import SEGMENTATION, surface_mask
+from perception.runtime import Model
+from perception.segmenter import Segmenter, load_any
+from tools.detector import with_detector
 from tools.files import inside, make_folder, write_json, write_png
 from tools.progress import progress_bar
 
 DETECTIONS = "detections.json"
-MASK_KINDS = ("drivable", "lane")
+CLASSES_FILE = "classes.json"  # names of the values of segmentation/NAME.png
+MASK_KINDS = ("drivable", "lane", SEGMENTATION)
 
 NamedLog = tuple[str, Log]  # prefix of its frames' names, frames
 
@@ -49,7 +52,7 @@ def coco_rows(name: str, d: Detections) -> list[dict[str, Any]]:
 
 
 def mask_name(image: str) -> str:
-    """Path of an image's mask below ``drivable/`` or ``lane/``: 'a/b.jpg' gives 'a/b.png'."""
+    """Path of an image's mask below ``drivable/``, ...: 'a/b.jpg' gives 'a/b.png'."""
     return Path(image).with_suffix(".png").as_posix()
 
 
@@ -123,8 +126,24 @@ def _frames(logs: Iterable[NamedLog], stem: str) -> Iterator[tuple[str, Frame]]:
             yield prefix + frame.name if frame.name else f"{stem}_{frame.index:06d}.png", frame
 
 
+def _answer(
+    model: Model | Segmenter, name: str, frame: Frame, folder: Path, min_score: float
+) -> list[dict[str, Any]]:
+    """Write the masks of a frame; returns its objects."""
+    target = mask_name(name)
+    if isinstance(model, Segmenter):
+        write_png(inside(folder / SEGMENTATION, target), model(frame.image))
+        return []
+    found, maps = model(frame.image, min_score)
+    height, width = frame.image.shape[:2]
+    for kind in ("drivable", "lane"):
+        mask = surface_mask(getattr(maps, kind), maps.scale, width, height)
+        write_png(inside(folder / kind, target), mask)
+    return coco_rows(name, found)
+
+
 def _predict(
-    model: Model, logs: list[NamedLog], folder: Path, a: argparse.Namespace
+    model: Model | Segmenter, logs: list[NamedLog], folder: Path, a: argparse.Namespace
 ) -> tuple[int, int]:
     """Write all results to ``folder``; returns the number of frames and of objects."""
     counts = [log.expected_frames for _, log in logs]
@@ -136,18 +155,16 @@ def _predict(
     with progress_bar("predicting", total, "frame") as bar:
         # each log stops after --max-frames of its own, but the option counts them all
         for name, frame in islice(_frames(logs, a.source.stem), a.max_frames):
-            found, maps = model(frame.image, a.min_score)
-            rows += coco_rows(name, found)
-            height, width = frame.image.shape[:2]
-            for kind in MASK_KINDS:
-                mask = surface_mask(getattr(maps, kind), maps.scale, width, height)
-                write_png(inside(folder / kind, mask_name(name)), mask)
+            rows += _answer(model, name, frame, folder, a.min_score)
             done += 1
             bar(done)
     if not done:
         stop = "the end" if a.stop is None else f"--stop {a.stop:g}"
         raise InputError(f"{a.source}: no frame between --start {a.start:g} and {stop}")
-    write_json(folder / DETECTIONS, rows)
+    if isinstance(model, Segmenter):
+        write_json(folder / CLASSES_FILE, list(model.classes))
+    else:
+        write_json(folder / DETECTIONS, rows)
     return done, len(rows)
 
 
@@ -156,14 +173,16 @@ def _check_out(out: Path) -> None:
     for kind in MASK_KINDS:
         if (out / kind).exists() and not (out / kind).is_dir():
             raise InputError(f"--out {out}: {kind} is a file there; give another folder")
-    if (out / DETECTIONS).is_dir():
-        raise InputError(f"--out {out}: {DETECTIONS} is a folder there; give another folder")
+    for name in (DETECTIONS, CLASSES_FILE):
+        if (out / name).is_dir():
+            raise InputError(f"--out {out}: {name} is a folder there; give another folder")
 
 
 def _publish(folder: Path, out: Path) -> None:
     """Move finished results to ``out`` in place of an earlier run's, detections last."""
     masks = [p.relative_to(folder) for kind in MASK_KINDS for p in (folder / kind).rglob("*.png")]
-    if (out / DETECTIONS).exists():
+    lists = (DETECTIONS, CLASSES_FILE)
+    if any((out / name).exists() for name in lists):
         kept = {out / m for m in masks}
         for kind in MASK_KINDS:
             for old in sorted((out / kind).rglob("*.png")):
@@ -173,11 +192,16 @@ def _publish(folder: Path, out: Path) -> None:
         target = inside(out, str(mask))
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(folder / mask, target)
-    os.replace(folder / DETECTIONS, out / DETECTIONS)
+    for name in lists:
+        if (folder / name).exists():
+            os.replace(folder / name, out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
 
 
 def run_predict(a: argparse.Namespace) -> int:
-    """Write ``detections.json``, ``drivable/NAME.png`` and ``lane/NAME.png`` to ``a.out``.
+    """Write ``detections.json``, ``drivable/NAME.png`` and ``lane/NAME.png`` to ``a.out``, or, of a
+    network that gives each pixel a class, ``segmentation/NAME.png`` and ``classes.json``.
 
     Raises:
         InputError: the source or an option is unfit, or no frame is selected; ``a.out`` then
@@ -187,7 +211,11 @@ def run_predict(a: argparse.Namespace) -> int:
         raise InputError(f"--min-score {a.min_score}: expected a probability from 0 to 1")
     _check_out(a.out)
     logs = _open_logs(a)
-    model = load_model(a.model, a.threads)
+    model = load_any(a.model, a.threads)
+    if not isinstance(model, Segmenter):
+        model = with_detector(model, a)
+    elif a.detector:
+        raise InputError(f"--detector: has no use with {a.model}, which gives each pixel a class")
     out = make_folder(a.out)
     with TemporaryDirectory(
         prefix=".predict-", suffix=".part", dir=out, ignore_cleanup_errors=True
@@ -197,5 +225,6 @@ def run_predict(a: argparse.Namespace) -> int:
     for _, log in logs:
         for fault in log.faults:
             print(f"warning: {fault}", file=sys.stderr)
-    print(f"{frames} frames, {objects} objects: {out}")
+    objects_text = "" if isinstance(model, Segmenter) else f", {objects} objects"
+    print(f"{frames} frames{objects_text}: {out}")
     return 0

@@ -25,6 +25,7 @@ from data.logs import Log, Selection, open_log
 from data.taxonomy import CLASSES
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model
+from tools.detector import describe, with_detector
 from tools.files import make_folder, staging, write_json
 from tools.machine import hardware
 from tools.pipeline import Consumer, prefetch
@@ -164,6 +165,7 @@ def _summary(
             "size": list(model.input_size),
             "precision": model.meta.get("roadstack.precision", ""),
         },
+        **({"detector": describe(model.detector)} if model.detector else {}),
         "threads": a.threads or len(os.sched_getaffinity(0)),
         "hardware": hardware(),
         "versions": _versions(),
@@ -269,7 +271,7 @@ def run_replay(a: argparse.Namespace) -> int:
     """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
-    model = load_model(a.model, a.threads)
+    model = with_detector(load_model(a.model, a.threads), a)
     out = make_folder(a.out)
     announce_replay(a.source is None)
     model_file = Path(a.model) if Path(a.model).exists() else None

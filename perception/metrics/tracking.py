@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from perception.boxes import area, intersection
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -178,17 +180,10 @@ def _in_same_frame(a: I64, b: I64) -> tuple[I64, I64]:
     return i, np.arange(len(i)) + np.repeat(start - np.cumsum(count) + count, count)
 
 
-def _intersections(a: F64, b: F64) -> tuple[F64, F64, F64]:
-    """Intersection and both areas (k,) of boxes (k, 4) one by one."""
-    size = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    common = np.maximum(size[:, 0], 0) * np.maximum(size[:, 1], 0)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    return common, area_a, (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-
-
 def _overlapping(a: Boxes, b: Boxes) -> _Pairs:
     i, j = _in_same_frame(a.frame, b.frame)
-    common, area_a, area_b = _intersections(a.xyxy[i], b.xyxy[j])
+    left, right = a.xyxy[i], b.xyxy[j]
+    common, area_a, area_b = intersection(left, right), area(left), area(right)
     union = area_a + area_b - common
     keep = (common > 0) & (area_a > _EPS) & (area_b > _EPS) & (union > _EPS)
     return _Pairs(i[keep], j[keep], common[keep] / union[keep])
@@ -254,8 +249,9 @@ def without_ignored(truth: Truth, found: Boxes) -> tuple[Boxes, Boxes]:
     drop[hit[truth.absorbs[label]]] = True
     drop |= free & (found.xyxy[:, 3] - found.xyxy[:, 1] <= truth.min_height_px + _EPS)
     i, j = _in_same_frame(found.frame, truth.areas.frame)
-    common, area, _ = _intersections(found.xyxy[i], truth.areas.xyxy[j])
-    inside = (area > _EPS) & (common > (0.5 + _EPS) * area)
+    common = intersection(found.xyxy[i], truth.areas.xyxy[j])
+    whole = area(found.xyxy[i])
+    inside = (whole > _EPS) & (common > (0.5 + _EPS) * whole)
     drop[i[inside]] |= free[i[inside]]
     return truth.boxes.select(truth.counted), found.select(~drop)
 

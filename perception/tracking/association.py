@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from perception.boxes import iou
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
@@ -35,10 +37,7 @@ def touching(a_xyxy: F64, b_xyxy: F64, buffer_px: F64 | None = None) -> tuple[I6
     hit &= (y2 + 2 * gv)[:, None] > top
     rows, cols = np.nonzero(hit)
     grow = 0.0 if buffer_px is None else 2 * buffer_px[rows]
-    a, b = a_xyxy[rows], b_xyxy[cols]
-    common = (np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + grow).prod(axis=1)
-    areas = (a[:, 2:] - a[:, :2] + grow).prod(axis=1) + (b[:, 2:] - b[:, :2] + grow).prod(axis=1)
-    return rows, cols, common / np.maximum(areas - common, 1e-9)
+    return rows, cols, iou(a_xyxy[rows], b_xyxy[cols], grow)
 
 
 def mahalanobis_squared(mean: F64, variance: F64, measured: F64) -> F64:

@@ -72,7 +72,7 @@ def quick(monkeypatch):
         scale = (8 / image.shape[1], 8 / image.shape[0])
         return Detections.empty(), Surfaces(nothing, nothing, scale)
 
-    monkeypatch.setattr(predict_module, "load_model", lambda name, threads: model)
+    monkeypatch.setattr(predict_module, "load_any", lambda name, threads: model)
 
 
 def picture(path, value=90):
