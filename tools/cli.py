@@ -26,12 +26,14 @@ def package_version() -> str:
 
 # command -> (module, function taking the parsed options); imported when it is called
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "bench evaluate": ("tools.bench_evaluate", "run_bench_evaluate"),
     "bench loader": ("tools.bench_loader", "run_bench_loader"),
     "bench models": ("tools.bench_models", "run_bench_models"),
     "bench render": ("tools.bench_render", "run_bench_render"),
     "replay": ("tools.replay", "run_replay"),
     "predict": ("tools.predict", "run_predict"),
     "evaluate": ("tools.evaluate", "run_evaluate"),
+    "compare": ("tools.compare", "run_compare"),
     "train": ("tools.train", "run_train_command"),
     "export": ("tools.export", "run_export"),
     "render": ("tools.render", "run_render"),
@@ -41,6 +43,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "calibrate": ("tools.calibrate", "run_calibrate"),
     "distance": ("tools.distance", "run_distance"),
     "track": ("tools.track", "run_track"),
+    "score-plans": ("tools.score_plans", "run_score_plans"),
     "score-tracks": ("tools.score_tracks", "run_score_tracks"),
     "plan": ("tools.plan", "run_plan"),
     "warmup": ("tools.warmup", "run_warmup"),

@@ -5,34 +5,56 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.datasets import Dataset, open_dataset, screen
+from data.camera import load_camera
+from data.datasets import Dataset, Problem, open_dataset, screen
 from data.datasets.base import read_mask
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
 from data.types import U8, Detections, Sample
 from perception.decode import surface_mask
+from perception.detectors import Detector
+from perception.metrics.frames import FrameCollector
 from perception.metrics.score import MIN_SCORE, PROTOCOL, Prediction, score_dataset
-from perception.runtime import load_model
-from tools.files import inside, make_folder, write_json
+from perception.runtime import Model
+from perception.segmenter import Segmenter, load_any
+from tools.detector import OwnObjects, chosen_detector, describe, side_by_side
+from tools.evaluation import PROTOCOL as MORE_PROTOCOL
+from tools.evaluation import Observer, finish
+from tools.files import inside, make_folder
 from tools.progress import progress_bar, report_skipped
+from tools.segmentation import (
+    PixelClasses,
+    answered_classes,
+    evaluate_classes,
+    written_classes,
+)
 
 
-def _by_model(name: str, threads: int | None) -> tuple[Callable[[Sample], Prediction], dict]:
-    model = load_model(name, threads)
+def _by_model(
+    model: Model, detector: Detector | None, own: OwnObjects
+) -> tuple[Callable[[Sample], Prediction], dict[str, Any]]:
+    """The model's answers; with a detector its objects, those of the model going to ``own``."""
 
     def predict(s: Sample) -> Prediction:
         found, maps = model(s.image, MIN_SCORE)
+        if detector is not None:
+            own.add(s, found)
+            found = detector(s.image, MIN_SCORE)
         height, width = s.image.shape[:2]
         masks = (surface_mask(m, maps.scale, width, height) for m in (maps.drivable, maps.lane))
         return Prediction(found, *masks)
 
-    return predict, {"name": model.name, "sha256": model.sha256}
+    entry: dict[str, Any] = {"name": model.name, "sha256": model.sha256}
+    return predict, entry | ({"detector": describe(detector)} if detector else {})
+
+
+_GREATEST = float(np.finfo(np.float32).max)
 
 
 def _number(value: Any) -> bool:
@@ -58,11 +80,10 @@ def _read_entry(entry: Any, known: set[str]) -> tuple[str, list[float], float, i
         raise ValueError("score must be a number from 0 to 1")
     x, y, w, h = bbox
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-            finite = np.isfinite(np.array([x, y, w, h, x + w, y + h], float).astype(np.float32))
-    except OverflowError:
-        finite = np.zeros(6, bool)
-    if not finite.all():
+        finite = all(abs(v) <= _GREATEST for v in (x, y, w, h, x + w, y + h))
+    except OverflowError:  # whole numbers that no float holds
+        finite = False
+    if not finite:
         raise ValueError("bbox must be finite numbers")
     if w < 0 or h < 0:
         raise ValueError(f"bbox has a width of {w:g} and a height of {h:g}, expected none below 0")
@@ -168,25 +189,18 @@ def print_table(result: dict[str, Any]) -> None:
             print(f"{name:14} IoU {result[name]['iou']:.3f}  ({result[name]['frames']} frames)")
 
 
-def run_evaluate(a: argparse.Namespace) -> int:
-    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
-
-    What of the data could not be read is counted there and on standard error; labelled surfaces
-    that ``a.predictions`` does not hold are listed there as not predicted.
-    """
-    names = tuple(a.names)
-    opened = open_dataset(a.data, a.split, a.layout, strict=a.strict, names=names)
-    dataset, unreadable = screen(opened)
-    if not dataset.tasks:
-        raise InputError(f"{a.data}: split '{a.split}' has no labels to score against")
-    model: dict[str, Any] = {"predictions": str(a.predictions)}
-    if a.predictions:
-        predict = _by_files(a.predictions, dataset)
-    else:
-        predict, model = _by_model(a.model, a.threads)
+def _score_frames(
+    a: argparse.Namespace, dataset: Dataset, unreadable: Sequence[Problem],
+    predict: Callable[[Sample], Prediction], model: dict[str, Any], detector: Detector | None,
+    own: OwnObjects,
+) -> None:  # fmt: skip
+    """Score objects and surfaces, print the table and write all files to ``a.out``."""
+    seen = Observer(dataset, FrameCollector(), load_camera(a.camera) if a.camera else None)
     out = make_folder(a.out)
     with progress_bar("evaluating", len(dataset), "image") as bar:
-        result = score_dataset(dataset, predict, bar)
+        result = score_dataset(dataset, predict, bar, seen)
+    if detector:
+        result = side_by_side(result, detector, own)
     if result["not_predicted"]:
         left_out = " and ".join(result["not_predicted"])
         print(f"warning: labelled but not predicted, so not scored: {left_out}", file=sys.stderr)
@@ -199,6 +213,45 @@ def run_evaluate(a: argparse.Namespace) -> int:
         "skipped_images": len(unreadable) + len(dataset) - result["images"],
         "skipped": skipped,
     }
-    write_json(out / "metrics.json", {**result, "data": data, "model": model, "protocol": PROTOCOL})
-    print_table(result)
+    about = {"data": data, "model": model, "protocol": {**PROTOCOL, **MORE_PROTOCOL}}
+
+    def again(name: str) -> tuple[Sample, Prediction]:
+        sample = dataset.load(dataset.names.index(name))
+        return sample, predict(sample)
+
+    finish(out, {**result, **about}, seen, again, a)
+    if "own_detection" in result:
+        print(f"objects of {model['name']} on the same frames:")
+        print_table({"detection": result["own_detection"]})
+
+
+def run_evaluate(a: argparse.Namespace) -> int:
+    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
+
+    What of the data could not be read is counted there and on standard error; labelled surfaces
+    that ``a.predictions`` does not hold are listed there as not predicted.
+    """
+    names = tuple(a.names)
+    opened = open_dataset(a.data, a.split, a.layout, strict=a.strict, names=names)
+    dataset, unreadable = screen(opened)
+    if not dataset.tasks:
+        raise InputError(f"{a.data}: split '{a.split}' has no labels to score against")
+    model: dict[str, Any] = {"predictions": str(a.predictions)}
+    detector, own = chosen_detector(a), OwnObjects()
+    if a.predictions and detector:
+        raise InputError("--detector: has no use with --predictions; give one of them")
+    loaded = None if a.predictions else load_any(a.model, a.threads)
+    if isinstance(loaded, Segmenter) and detector:
+        raise InputError(f"--detector: has no use with {a.model}, which gives each pixel a class")
+    if isinstance(loaded, Segmenter):
+        classes: PixelClasses | None = answered_classes(loaded, dataset)
+    else:
+        classes = written_classes(a.predictions, dataset) if a.predictions else None
+    if classes is not None:
+        return evaluate_classes(a, dataset, classes, [*map(str, unreadable)])
+    if isinstance(loaded, Model):
+        predict, model = _by_model(loaded, detector, own)
+    else:
+        predict = _by_files(a.predictions, dataset)
+    _score_frames(a, dataset, unreadable, predict, model, detector, own)
     return 0

@@ -8,27 +8,18 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from tools.option_parts import add_bench, add_detector_options
+from tools.option_parts import names as _names
+from tools.option_parts import path as _path
+from tools.option_parts import size as _size
+from tools.options_evaluate import add_compare, add_report_options, add_score_plans
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """A wrong option: one line and exit code 2."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
-
-
-def _path(text: str) -> Path:
-    """A path; empty text (an unset variable of a script) would mean the current folder."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("expected a path, given nothing")
-    return Path(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(v) for v in text.lower().split("x"))
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, given '{text}'") from e
-    return width, height
 
 
 def _add_log_options(p: argparse.ArgumentParser) -> None:
@@ -40,6 +31,7 @@ def _add_log_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--model", default="base", help="released model's name or an ONNX file (%(default)s)"
     )
+    add_detector_options(p)
     p.add_argument("--threads", type=int, help="threads of the network (all processors)")
 
 
@@ -85,15 +77,18 @@ def _add_evaluate(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser(
         "evaluate",
         help="score a model or written predictions on labelled data",
-        description="Score every task that the data labels; writes metrics.json.",
+        description="Score every task that the data labels; writes metrics.json, metrics.csv, "
+        "report.html and what compare reads.",
     )
     p.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
     p.add_argument("--split", default="test", help="(%(default)s)")
     _add_set_options(p)
     p.add_argument("--model", default="base", help="model to score (%(default)s)")
+    add_detector_options(p)
     p.add_argument("--predictions", type=_path, help="folder written by predict, in its place")
     p.add_argument("--out", type=_path, required=True, help="folder for metrics.json")
     p.add_argument("--threads", type=int, help="threads of the network (all processors)")
+    add_report_options(p)
 
 
 def _add_train(sub: argparse._SubParsersAction) -> None:
@@ -109,10 +104,6 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
     _add_set_options(p)
     p.add_argument("overrides", nargs="*", metavar="key=value")
     p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
-
-
-def _names(text: str) -> list[str]:
-    return [t.strip() for t in text.split(",") if t.strip()]
 
 
 def _add_export(sub: argparse._SubParsersAction) -> None:
@@ -350,33 +341,6 @@ def _add_warmup(sub: argparse._SubParsersAction) -> None:
     sub.add_parser("warmup", help="compile the kernels of planner and renderer ahead")
 
 
-def _add_bench(sub: argparse._SubParsersAction) -> None:
-    p = sub.add_parser("bench", help="time a part of the stack on this machine")
-    what = p.add_subparsers(dest="what", required=True, metavar="PART")
-    q = what.add_parser("loader", help="how fast training pictures come")
-    q.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
-    q.add_argument("--split", default="train", help="(%(default)s)")
-    q.add_argument("--format", dest="layout", help="layout of the set (recognised)")
-    q.add_argument("--size", type=_size, default=(640, 384), help="(640x384)")
-    q.add_argument("--workers", type=int, default=2, help="(%(default)s)")
-    q.add_argument("--seconds", type=float, default=10.0, help="for each regime (%(default)s)")
-    q.add_argument("--out", type=_path, help="folder for loader.json")
-    q = what.add_parser("models", help="how fast, how large and how costly networks are")
-    q.add_argument("models", nargs="+", metavar="MODEL", help="released name or ONNX file")
-    q.add_argument(
-        "--runtime", type=_names, default=["onnxruntime"], metavar="R[,R...]",
-        help="onnxruntime, openvino or both (onnxruntime)",
-    )  # fmt: skip
-    q.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
-    q.add_argument("--frames", type=int, default=100, help="timed, a model (%(default)s)")
-    q.add_argument("--out", type=_path, default=Path("runs/bench"), help="folder (%(default)s)")
-    q = what.add_parser("render", help="how fast rendered frames come, on one core")
-    q.add_argument("--size", type=_size, default=(640, 384), help="(640x384)")
-    q.add_argument("--frames", type=int, default=60, help="of each look (%(default)s)")
-    q.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    q.add_argument("--out", type=_path, help="folder for render.json")
-
-
 def build_parser(version: str) -> argparse.ArgumentParser:
     """The parser of ``roadstack COMMAND``."""
     parser = _Parser(prog="roadstack", description="Camera-only perception and planning.")
@@ -386,7 +350,8 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     for add in (
         _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_label, _add_render,
         _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
-        _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, _add_bench,
+        _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, add_bench,
+        add_compare, add_score_plans,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

@@ -1,18 +1,18 @@
-"""COCO detection metrics by ``faster-coco-eval``, class by class."""
+"""Detection figures of a labelled set, class by class, as COCO's reference tool gives them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.taxonomy import CLASSES
-from data.types import F32, I64, Detections, Sample
+from data.types import F32, F64, I64, Detections, Sample
+from perception.metrics.coco import Bits, Found, Labels, Matched, by_score, match, weighted_ap
+
+FIGURES = ("AP50", "AP", "AR100")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,57 +33,78 @@ class BoxTruth:
         return cls(s.name, width, height, s.xyxy, s.class_id, s.ignore, s.labelled_classes)
 
 
-def _coco_truth(truths: Sequence[BoxTruth]) -> dict[str, Any]:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for i, t in enumerate(truths):
-        images.append({"id": i, "width": t.width_px, "height": t.height_px, "file_name": t.name})
-        for box, c, ignore in zip(t.xyxy, t.class_id, t.ignore, strict=True):
-            if not t.labelled_classes[c]:
-                continue
-            x1, y1, x2, y2 = (float(v) for v in box)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": i,
-                    "category_id": int(c),
-                    "bbox": [x1, y1, x2 - x1, y2 - y1],
-                    "area": (x2 - x1) * (y2 - y1),
-                    "iscrowd": int(ignore),
-                }
-            )
-    categories = [{"id": i, "name": n} for i, n in enumerate(CLASSES)]
-    return {"images": images, "annotations": annotations, "categories": categories}
+def label_table(truths: Sequence[BoxTruth]) -> Labels:
+    """The boxes of the classes that were labelled in each image."""
+    keep = [t.labelled_classes[t.class_id] for t in truths]
+    xyxy = _joined([t.xyxy[k] for t, k in zip(truths, keep)], (0, 4), np.float64)
+    return Labels(
+        np.repeat(np.arange(len(truths)), [int(k.sum()) for k in keep]),
+        _joined([t.class_id[k] for t, k in zip(truths, keep)], (0,), np.int64),
+        np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]),
+        _joined([t.ignore[k] for t, k in zip(truths, keep)], (0,), np.bool_),
+    )
 
 
-def _coco_results(
-    truths: Sequence[BoxTruth], detections: Sequence[Detections]
-) -> list[dict[str, Any]]:
-    rows = []
+def found_table(truths: Sequence[BoxTruth], detections: Sequence[Detections]) -> Found:
+    """The detections of the classes that were labelled in each image.
+
+    Raises:
+        ValueError: lengths differ, or a prediction is not finite.
+    """
+    if len(truths) != len(detections):
+        raise ValueError(f"{len(truths)} labelled images but {len(detections)} predictions")
     for i, d in enumerate(detections):
         if not (np.isfinite(d.xyxy).all() and np.isfinite(d.score).all()):
             raise ValueError(f"image {i}: boxes and scores must be finite")
-        wh = d.xyxy[:, 2:] - d.xyxy[:, :2]
-        for box, size, score, c in zip(d.xyxy, wh, d.score, d.class_id, strict=True):
-            if not truths[i].labelled_classes[c]:
-                continue  # nobody looked for this class in this image
-            bbox = [float(box[0]), float(box[1]), float(size[0]), float(size[1])]
-            rows.append({"image_id": i, "category_id": int(c), "bbox": bbox, "score": float(score)})
-    return rows
+    # nobody looked for the other classes in such an image
+    keep = [t.labelled_classes[d.class_id] for t, d in zip(truths, detections)]
+    parts = [d.select(k) for d, k in zip(detections, keep)]
+    xyxy = _joined([p.xyxy for p in parts], (0, 4), np.float32)
+    return Found(
+        np.repeat(np.arange(len(truths)), [len(p) for p in parts]),
+        _joined([p.class_id for p in parts], (0,), np.int64),
+        np.hstack([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]]).astype(np.float64),
+        _joined([p.score for p in parts], (0,), np.float32),
+    )
 
 
-def _coco_stats(truth: dict[str, Any], rows: list[dict[str, Any]], class_id: int) -> list[float]:
-    """The twelve COCO statistics of one class."""
-    from faster_coco_eval import COCO, COCOeval_faster
+def _joined(parts: list[np.ndarray], empty: tuple[int, ...], kind: type) -> np.ndarray:
+    return np.concatenate([np.zeros(empty, kind), *parts]).astype(kind)
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(truth)
-        run = COCOeval_faster(coco, coco.loadRes(rows), "bbox", print_function=lambda *_: None)
-        run.params.catIds = [class_id]
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return [float(v) for v in run.stats]
+
+@dataclass(frozen=True, eq=False)
+class ClassTable:
+    """The detections of a class by falling score, with their bits, and where its labels are.
+
+    Attributes:
+        frame: (n,) int64; score: (n,) float32; hit, out: (n,) bits as in ``Matched``.
+        positives: (frames,) int64, labels to be found in each frame.
+    """
+
+    frame: I64
+    score: F32
+    hit: Bits
+    out: Bits
+    positives: I64
+
+    def figures(self, weights: NDArray[np.int32]) -> dict[str, F64]:
+        """AP50, AP and AR100, (draws,) each, when frame f counts ``weights[b, f]`` times; NaN
+        for draws without a label."""
+        ap, recall = weighted_ap(self.frame, self.hit, self.out, weights, self.positives)
+        values = (ap[:, 0], ap.mean(axis=1), recall.mean(axis=1))
+        return dict(zip(FIGURES, values, strict=True))
+
+
+def class_table(labels: Labels, matched: Matched, kind: int, frames: int) -> ClassTable:
+    """The part of a class."""
+    own = np.flatnonzero(matched.found.kind == kind)
+    own = own[by_score(matched.found.score[own])]
+    counted = (labels.kind == kind) & ~labels.ignore
+    positives = np.bincount(labels.frame[counted], minlength=frames)
+    found = matched.found
+    return ClassTable(
+        found.frame[own], found.score[own], matched.hit[0, own], matched.out[0, own], positives
+    )
 
 
 def evaluate_detections(
@@ -96,21 +117,16 @@ def evaluate_detections(
     Raises:
         ValueError: lengths differ, or a prediction is not finite.
     """
-    if len(truths) != len(detections):
-        raise ValueError(f"{len(truths)} labelled images but {len(detections)} predictions")
-    labelled = np.any([t.labelled_classes for t in truths], axis=0)
-    coco = _coco_truth(truths)
-    rows = _coco_results(truths, detections)
+    found = found_table(truths, detections)
+    none = np.zeros(len(CLASSES), bool)
+    labelled = np.any([none, *(t.labelled_classes for t in truths)], axis=0)
+    labels = label_table(truths)
+    matched = match(labels, found)
+    once = np.ones((1, len(truths)), np.int32)
     scores: dict[str, dict[str, float]] = {}
     for c, name in enumerate(CLASSES):
-        if not labelled[c]:
-            continue
-        count = sum(a["category_id"] == c and not a["iscrowd"] for a in coco["annotations"])
-        mine = [r for r in rows if r["category_id"] == c]
-        value = 0.0 if count else float("nan")
-        ap = ap50 = ar100 = value
-        if count and mine:
-            stats = _coco_stats(coco, mine, c)
-            ap, ap50, ar100 = stats[0], stats[1], stats[8]
-        scores[name] = {"AP50": ap50, "AP": ap, "AR100": ar100, "ground_truths": count}
+        if labelled[c]:
+            table = class_table(labels, matched, c, len(truths))
+            figures = {k: float(v[0]) for k, v in table.figures(once).items()}
+            scores[name] = {**figures, "ground_truths": int(table.positives.sum())}
     return scores

@@ -70,7 +70,8 @@ def test_idd_predictions_are_found_by_drive_and_file(idd, tmp_path):
     (folder / "detections.json").write_text(json.dumps([row]))
     assert evaluate(idd, folder, tmp_path / "m") == 0
     result = json.loads((tmp_path / "m/metrics.json").read_text())
-    assert result["drivable"] == {"iou": pytest.approx(27 / 36), "frames": 2}
+    drivable = result["drivable"]
+    assert (drivable["iou"], drivable["frames"]) == (pytest.approx(27 / 36), 2)
     assert result["not_predicted"] == []
 
 
@@ -224,3 +225,24 @@ def test_what_cannot_be_read_is_skipped_and_counted_or_stops(idd, tmp_path, capf
         assert (code, data["images"], data["skipped_images"]) == (0, 1, 1)
         assert len(data["skipped"]) == 2 and "mask value 77" in data["skipped"][1]
         assert "2 entries skipped" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("[{]", "not valid JSON"),
+        (json.dumps([{**GOOD, "image": "unknown.jpg"}]), "entry 0: image 'unknown.jpg'"),
+        (json.dumps([{**GOOD, "image": "0/12_image.jpg", "category": "cat"}]), "entry 0: category"),
+        (
+            json.dumps([{**GOOD, "image": "0/12_image.jpg", "score": float("nan")}]),
+            "entry 0: score",
+        ),
+    ],
+)
+def test_bad_predictions_end_the_command_with_one_line(idd, tmp_path, capfd, content, says):
+    write(tmp_path / "p/drivable/0/12_image.png", surface(18))
+    (tmp_path / "p/detections.json").write_text(content)
+    assert evaluate(idd, tmp_path / "p", tmp_path / "m") == 2
+    line = one_line(capfd)
+    assert str(tmp_path / "p/detections.json") in line and says in line
+    assert not (tmp_path / "m").exists()

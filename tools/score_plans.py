@@ -1,0 +1,223 @@
+"""``roadstack score-plans``: scores of the plans of a replay, from its ``record.jsonl``.
+
+    frames, with_plan          frames, and the share of them with a plan to follow
+    status, reasons            how often each occurs; numbers in reasons are left out
+    time_to_collision          share of plans that stay 0.95 s or more from a collision with what
+                               was tracked, looking 3 s ahead; the least one and its frame
+    comfort                    share of plans within all limits, and how often each is crossed
+    progress                   planned length, and way within 3 s, median and 10th percentile
+    change_m                   how far plans of neighbouring frames lie apart sideways, 10 m ahead
+
+The record holds no maps: how much of a path lies on drivable area is measured on labelled frames
+by ``python -m tools.bench_plan_frames``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import InputError
+from planning.scores import (
+    SIZE_M,
+    Limits,
+    Others,
+    peaks,
+    times_to_collision_s,
+    uncomfortable,
+)
+from planning.scores import Path as PlannedPath
+from tools.files import make_folder, staging, write_json, write_text
+from tools.record import SCHEMA
+
+JSON, CSV = "plans.json", "plans.csv"
+_SEEN_WITHIN_S = 0.5
+_AHEAD_M = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Scores of a frame's plan; NaN where there is none."""
+
+    index: int
+    status: str
+    reason: str
+    length_m: float
+    way_m: float
+    collision_s: float
+    over: tuple[str, ...]
+    side_m: float
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The lines of a replay's record.
+
+    Raises:
+        InputError: missing, or a line is not of the record's schema; names file and line.
+    """
+    if path.is_dir():
+        path = path / "record.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: missing; expected a folder written by replay") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: cannot be read as text ({e})") from e
+    rows = []
+    for n, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if row.get("schema") != SCHEMA:
+                raise ValueError(f"schema is not {SCHEMA}")
+            _path_of(row)
+            _others_of(row)
+            rows.append(row)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+            raise InputError(f"{path}:{n}: not a line of a replay's record ({e!s:.100})") from e
+    if not rows:
+        raise InputError(f"{path}: has no frame")
+    return rows
+
+
+def _path_of(row: dict[str, Any]) -> PlannedPath:
+    points = np.array(row["plan"]["points"], np.float64).reshape(-1, 6)
+    if not np.isfinite(points).all() or not (np.diff(points[:, 5]) >= 0).all():
+        raise ValueError("points must be finite, their times ascending")
+    return PlannedPath(*points.T)
+
+
+def _others_of(row: dict[str, Any]) -> Others:
+    """What was tracked, seen lately and has a place and a velocity."""
+    kept = []
+    for t in row.get("tracks", []):
+        known = t["position_m"] is not None and t["velocity_mps"] is not None
+        if known and t["class"] in SIZE_M and t["since_update_s"] <= _SEEN_WITHIN_S:
+            kept.append([*t["position_m"], *t["velocity_mps"], *SIZE_M[t["class"]]])
+    values = np.array(kept, np.float64).reshape(-1, 6)
+    if not np.isfinite(values).all():
+        raise ValueError("places and velocities of tracks must be finite")
+    return Others(*values.T)
+
+
+def score_row(row: dict[str, Any], limits: Limits) -> Row:
+    """The scores of a frame's plan."""
+    path, plan = _path_of(row), row["plan"]
+    head = int(row["index"]), str(plan["status"]), str(plan["reason"])
+    if len(path.t_s) < 2:
+        return Row(*head, math.nan, math.nan, math.nan, (), math.nan)
+    step = np.hypot(np.diff(path.x_m), np.diff(path.y_m))
+    s = np.concatenate([[0.0], np.cumsum(step)])
+    way = float(np.interp(limits.horizon_s, path.t_s, s))
+    found = times_to_collision_s(path, _others_of(row), horizon_s=limits.horizon_s)
+    side = float(np.interp(_AHEAD_M, s, path.y_m)) if s[-1] >= _AHEAD_M else math.nan
+    over = tuple(uncomfortable(peaks(path), limits))
+    return Row(*head, float(s[-1]), way, float(found.min(initial=math.inf)), over, side)
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    known = np.array([v for v in values if math.isfinite(v)])
+    if not len(known):
+        return {"median": math.nan, "p10": math.nan}
+    return {"median": float(np.median(known)), "p10": float(np.quantile(known, 0.1))}
+
+
+def summary(rows: Sequence[Row], limits: Limits) -> dict[str, Any]:
+    """The scores of a replay; keys as the module says."""
+    plans = [r for r in rows if not math.isnan(r.length_m)]
+    count = max(len(plans), 1)
+    nan = math.nan
+    first = min(plans, key=lambda r: r.collision_s, default=None)
+    hit = first is not None and math.isfinite(first.collision_s)
+    safe = sum(r.collision_s >= limits.collision_s for r in plans)
+    side = np.abs(np.diff([r.side_m for r in rows]))
+    moved = side[np.isfinite(side)]
+    return {
+        "frames": len(rows),
+        "with_plan": len(plans) / max(len(rows), 1),
+        "status": dict(Counter(r.status for r in rows).most_common()),
+        "reasons": dict(Counter(plain_reason(r.reason) for r in rows if r.reason).most_common()),
+        "time_to_collision": {
+            "within_limit": safe / count if plans else nan,
+            "least_s": first.collision_s if first is not None and hit else nan,
+            "frame": first.index if first is not None and hit else None,
+        },
+        "comfort": {
+            "within_limits": sum(not r.over for r in plans) / count if plans else nan,
+            "crossed": dict(Counter(name for r in plans for name in r.over).most_common()),
+        },
+        "progress": {
+            "length_m": _spread([r.length_m for r in plans]),
+            "way_within_horizon_m": _spread([r.way_m for r in plans]),
+        },
+        "change_m": {
+            "median": float(np.median(moved)) if len(moved) else nan,
+            "p95": float(np.quantile(moved, 0.95)) if len(moved) else nan,
+        },
+        "limits": asdict(limits),
+    }
+
+
+def plain_reason(reason: str) -> str:
+    """A reason with its numbers left out: 'vehicle 6.5 m ahead' is 'vehicle # m ahead'."""
+    return re.sub(r"[-+]?\d+(\.\d+)?", "#", reason)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["index", "status", "length_m", "way_m", "collision_s", "over", "reason"])
+    for r in rows:
+        cells = [f"{v:.3f}" if math.isfinite(v) else "" for v in (r.length_m, r.way_m)]
+        time = f"{r.collision_s:.1f}" if math.isfinite(r.collision_s) else ""
+        writer.writerow([r.index, r.status, *cells, time, " ".join(r.over), r.reason])
+    return text.getvalue()
+
+
+def _print(s: dict[str, Any]) -> None:
+    ttc, comfort, way, limits = (
+        s[k] for k in ("time_to_collision", "comfort", "progress", "limits")
+    )
+    least = f", least {ttc['least_s']:.1f} s in frame {ttc['frame']}"
+    rows = {
+        "plans": f"{s['with_plan']:.1%} of {s['frames']} frames; {s['status']}",
+        "time to collision": f"{ttc['within_limit']:.1%} at {limits['collision_s']} s or more"
+        + (least if ttc["frame"] is not None else ""),
+        "comfort": f"{comfort['within_limits']:.1%} within limits; crossed {comfort['crossed']}",
+        "progress": f"{way['length_m']['median']:.1f} m planned, "
+        f"{way['way_within_horizon_m']['median']:.1f} m within {limits['horizon_s']:g} s",
+        "change": f"{s['change_m']['median']:.3f} m from frame to frame, 10 m ahead",
+    }
+    for name, text in rows.items():
+        print(f"{name:18} {text}")
+    for reason, count in list(s["reasons"].items())[:5]:
+        print(f"{count:18} {reason}")
+
+
+def run_score_plans(a: argparse.Namespace) -> int:
+    """Score the plans of ``a.run``; prints a table, writes JSON and CSV to ``a.out``.
+
+    Raises:
+        InputError: there is no record, or it is malformed.
+    """
+    limits = Limits()
+    rows = [score_row(r, limits) for r in read_record(a.run)]
+    result = summary(rows, limits)
+    _print(result)
+    if a.out is not None:
+        out = make_folder(a.out)
+        with staging(out, [CSV, JSON], [a.run]) as folder:
+            write_text(folder / CSV, _csv(rows))
+            write_json(folder / JSON, result)
+        print(out / JSON)
+    return 0
