@@ -262,6 +262,7 @@ class PlanStatus(StrEnum):
     BLOCKED = "BLOCKED"  # an object or the road's end leaves no useful way: the plan stops
     NO_SURFACE = "NO_SURFACE"  # no drivable area seen at the vehicle
     STALE = "STALE"  # the newest scene is too old to plan on
+    DEADLINE = "DEADLINE"  # time or bounds ended the search for a way on: the plan stops
 
 
 @dataclass(frozen=True, eq=False)

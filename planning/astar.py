@@ -53,14 +53,13 @@ def astar(
     for name, (r, c) in (("start", start), ("goal", goal)):
         if not (0 <= r < rows and 0 <= c < cols):
             raise ValueError(f"{name} ({r}, {c}): expected inside a {rows} x {cols} grid")
-    finite = cost[np.isfinite(cost)]
-    least = float(finite.min()) if finite.size else 0.0
+    least = float(cost[np.isfinite(cost)].min(initial=np.inf))
     if least < 0:
         raise ValueError(f"cost: expected at least 0, given {least}")
     if not (np.isfinite(cost[start]) and np.isfinite(cost[goal])):
         return None
-    limit = rows * cols if max_expanded is None else max_expanded
     grid = np.ascontiguousarray(cost, dtype=np.float64)
+    limit = rows * cols if max_expanded is None else max_expanded
     first, last = start[0] * cols + start[1], goal[0] * cols + goal[1]
     parent, total, expanded = run(search, grid, first, last, resolution_m, least, limit)
     if not np.isfinite(total):

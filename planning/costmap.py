@@ -25,6 +25,7 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+DIM_M = 3.0  # before the limit of sight: edges are too uncertain there to tell
 NEVER_M = 99.0  # clearance where nothing undrivable is known
 
 
@@ -102,7 +103,7 @@ def _fill_wedge(kind: U8, seen: Mask, first: int, spec: GridSpec, vehicle: Vehic
     first_seen = np.where(seen.any(axis=0), seen.argmax(axis=0), spec.rows)
     ok = first_road <= np.maximum(first_seen, first) + reach
     ok &= first_road < spec.row_of(15.0)
-    kind[:first] = Cell.UNKNOWN
+    kind[:first][~(is_road[:first] & ok)] = Cell.UNKNOWN
     kind[(rows < first_road) & ok] = Cell.ROAD
     half = vehicle.half_width_m + 0.6
     kind[:first, spec.col_of(-half) : spec.col_of(half) + 1] = Cell.ROAD
@@ -118,11 +119,12 @@ def _paint(kind: U8, objects: Footprints, spec: GridSpec) -> None:
         kind[r0 : r1 + 1, c0 : c1 + 1] = Cell.OBSTACLE
 
 
-def _distance(free: Mask, resolution_m: float) -> F32:
-    """Exact distance in m from each cell to the nearest that is not free (its near side)."""
+def _distance(free: Mask, resolution_m: float, mask: int = cv2.DIST_MASK_PRECISE) -> F32:
+    """Distance in m from each cell to the nearest that is not free (its near side): exact, or
+    within some per cent with a smaller ``mask``, for soft costs."""
     if free.all():
         return np.full(free.shape, NEVER_M, np.float32)
-    d = np.asarray(cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    d = np.asarray(cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, mask))
     return np.maximum(d * resolution_m - resolution_m / 2, 0).astype(np.float32)
 
 
@@ -146,7 +148,8 @@ def _costs(
     off = np.abs(spec.y_m[None, :] - corridor.centre_m[:, None]).astype(np.float32)
     half = corridor.width_m / 2
     cost = 1 + config.edge_weight * _ramp(clearance_m - need, config.edge_m)
-    cost += config.line_weight * _ramp(_distance(line == 0, spec.resolution_m), config.line_m)
+    to_line = _distance(line == 0, spec.resolution_m, cv2.DIST_MASK_5)
+    cost += config.line_weight * _ramp(to_line, config.line_m)
     cost[kind == Cell.LANE_LINE] += config.crossing_weight
     cost += config.centre_weight * np.minimum((off / half) ** 2, 2.0)
     cost += config.outside_weight * np.clip(off - half, 0, 1)
@@ -198,7 +201,9 @@ def survey(
     first = _first_road_row(kind == Cell.ROAD, spec, config)
     corridor = None
     if first >= 0:
-        corridor = trace(line, (kind == Cell.OFF_ROAD).astype(np.uint8), first, spec)
+        edge = (kind == Cell.OFF_ROAD).astype(np.uint8)
+        edge[spec.row_of(view.far_m - DIM_M) :] = 0
+        corridor = trace(line, edge, first, spec)
         _fill_wedge(kind, view.seen, first, spec, vehicle)
     kind[(kind == Cell.ROAD) & (line > 0)] = Cell.LANE_LINE
     _paint(kind, objects, spec)

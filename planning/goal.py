@@ -19,27 +19,36 @@ Mask = NDArray[np.bool_]
 
 OWN_LANE_ENOUGH_M = 15.0  # with this much way in the own lane no other is looked for
 OTHER_LANE_GAIN_M = 10.0  # and another must give this much more
-_GIVE_UP_M = 2.0
+_GIVE_UP_M, _GIVE_UP_SHARE = 2.0, 0.15  # of the way: edges far away are noise
 _BEHIND_M = 1.4  # a way up to a lead ends straight behind it, not beside its corner
+_HELD_M = 0.2  # see find_lead
 _BAND_M = 0.3  # the rear axle may leave the lane's half width by this to pass something
 
 
 @dataclass(frozen=True)
 class Lead:
-    """An object in the own lane that is not passed: its index, near side x, speed over ground."""
+    """An object in the own lane that is not passed: its index, near side x, speed over ground,
+    and whether it counts as moving."""
 
     index: int
     x_m: float
     speed_mps: float
+    moves: bool
 
 
 def find_lead(
-    seen: Survey, spec: GridSpec, vehicle: Vehicle, config: SpeedConfig, ego_mps: float | None
+    seen: Survey,
+    spec: GridSpec,
+    vehicle: Vehicle,
+    config: SpeedConfig,
+    ego_mps: float | None,
+    last_id: int | None = None,
 ) -> Lead | None:
     """The nearest object that fills the own lane's middle.
 
     Standing ones that only reach in from the side are left to the search, which passes where
-    there is room; moving vehicles and persons count from further out.
+    there is room; moving vehicles and persons count from further out. The last frame's lead, of
+    track ``last_id``, has to be clear of the lane by more before it is let go.
     """
     corridor, objects = seen.corridor, seen.objects
     lead: Lead | None = None
@@ -51,9 +60,10 @@ def find_lead(
         speed = lead_speed_mps(gap, float(objects.vx_mps[i]), ego_mps, vehicle, config)
         stands = speed < config.standing_mps and objects.class_id[i] == CLASS_ID["vehicle"]
         half = 0.6 if stands else 1.0
+        half += _HELD_M if objects.track_id[i] == last_id else 0.0
         centre = 0.0 if corridor is None else float(corridor.centre_m[spec.row_of(x)])
         if objects.y0_m[i] + 0.2 < centre + half and objects.y1_m[i] - 0.2 > centre - half:
-            lead = Lead(i, x, speed)
+            lead = Lead(i, x, speed, speed >= config.standing_mps)
     return lead
 
 
@@ -66,12 +76,14 @@ def _reachable(mask: Mask, start: tuple[int, int]) -> Mask:
 def _best_cell(
     reach: Mask, cost: NDArray[np.float32], off: NDArray[np.float64], spec: GridSpec
 ) -> tuple[int, int]:
-    """The farthest cell, giving up to 2 m for less cost and a place nearer to the lane's middle.
+    """The farthest cell, but some metres are given up for less cost and a place nearer to the
+    lane's middle.
 
     Else paths would hook into the notches at the far end of the road.
     """
     last = int(np.flatnonzero(reach.any(axis=1))[-1])
-    first = max(0, last - round(_GIVE_UP_M / spec.resolution_m))
+    give_up_m = max(_GIVE_UP_M, _GIVE_UP_SHARE * last * spec.resolution_m)
+    first = max(0, last - round(give_up_m / spec.resolution_m))
     rows = slice(first, last + 1)
     short = (last - np.arange(first, last + 1)) * spec.resolution_m
     score = np.where(reach[rows], cost[rows] + 2 * np.abs(off[rows]) + short[:, None], np.inf)

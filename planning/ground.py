@@ -107,13 +107,20 @@ def project(view: GroundView, values: F32) -> F32:
 
 def project_thin(view: GroundView, values: F32) -> F32:
     """As ``project``, but each cell gets the greatest value it covers, so thin lines survive."""
-    out = np.empty(view.u_px.shape, np.float32)
+    out = np.full(view.u_px.shape, np.nan, np.float32)
     for first, end, ku, kv in view.bands:
-        wide = values
-        if ku > 1 or kv > 1:
-            wide = np.asarray(cv2.dilate(values, np.ones((kv, ku), np.uint8)))
         u, v = view.u_px[first:end], view.v_px[first:end]
-        out[first:end] = cv2.remap(wide, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        rows = v[view.seen[first:end]]
+        if not len(rows):
+            continue
+        # only the part of the map that the band covers
+        top = max(int(rows.min()) - kv - 1, 0)
+        wide = values[top : int(rows.max()) + kv + 2]
+        if ku > 1 or kv > 1:
+            wide = np.asarray(cv2.dilate(wide, np.ones((kv, ku), np.uint8)))
+        out[first:end] = cv2.remap(
+            wide, u, v - np.float32(top), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
     out[~view.seen] = np.nan
     return out
 

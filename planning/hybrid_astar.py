@@ -73,6 +73,7 @@ class HybridConfig:
     greed: weight of the estimate, 1 or more: a greater one is faster and less direct.
     step_m: greatest distance between poses of the result.
     refine: cut the found way short and smooth it.
+    thorough: where nothing is found, search again with finer bins and look closely at gaps.
     """
 
     reverse: bool = False
@@ -87,6 +88,7 @@ class HybridConfig:
     greed: float = 1.3
     step_m: float = 0.2
     refine: bool = True
+    thorough: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def _timed(
         return time.perf_counter() - begin > config.deadline_s
 
     field = field_of(occupied, cell_m, extra_cost)
-    status, reason, poses, expanded = _plan(field, first, last, vehicle, config, late)
+    status, reason, poses, expanded = plan_over(field, first, last, vehicle, config, late)
     least = run(clearance, field, body_of(vehicle), poses[:, :3], FAR_M) if len(poses) else FAR_M
     return DrivenPath(
         status,
@@ -226,10 +228,15 @@ def _fits(field: Field, body: Body, pose: F64) -> bool:
     return bool(run(room, field, body, x, y, math.cos(yaw), math.sin(yaw)) >= 0)
 
 
-def _plan(
+def plan_over(
     field: Field, start: F64, goal: F64, vehicle: Vehicle, config: HybridConfig,
     late: Callable[[], bool],
 ) -> tuple[PathStatus, str, F64, int]:  # fmt: skip
+    """Plan between two poses over a field that is there already; see ``plan_path``.
+
+    Returns:
+        Status, reason, (n, 5) x, y, yaw, direction and curvature, and the poses looked at.
+    """
     rows, cols = field.near_m.shape
     for name, pose, status in (
         ("start", start, PathStatus.START_BLOCKED),
@@ -273,14 +280,14 @@ def _search(task: _Task) -> tuple[PathStatus, str, F64, int]:
     @functools.cache
     def hopeless() -> bool:
         wide_m = disc_m + task.body.half_width_m - v.half_width_m
-        return tight_gap(area, rules, wide_m, task.start, task.goal)
+        return config.thorough and tight_gap(area, rules, wide_m, task.start, task.goal)
 
     @functools.cache
     def from_start() -> F64:
         return costs_to(area, rules, disc_m, task.start)
 
     expanded = 0
-    for fine in (1, 2):
+    for fine in (1, 2) if config.thorough else (1,):
         rules = _rules(task, fine)
         search = make_search(area, task.body, task.start, task.goal, to_goal, rules, False)
         search, n = search_both_ways(

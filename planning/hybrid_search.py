@@ -193,7 +193,7 @@ def search_both_ways(
     Returns:
         The search that ended (or the forward one), and what both expanded.
     """
-    budget = _FIRST
+    budget = min(_FIRST, limit)
     sides = [forward]
     advance(forward, area, budget, late)
     while not late() and all(s.code == RUNNING for s in sides) and forward.expanded < limit:

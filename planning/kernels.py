@@ -13,6 +13,7 @@ Array = NDArray[Any]
 
 _SQRT2 = 2.0**0.5
 _EDGE_REACH_M = 8.0
+_SURE_M = 15.0
 
 
 @compiled
@@ -186,7 +187,9 @@ def march(
             road_width += 0.1 * (wide - road_width)
             if lines:
                 share += 0.1 * (right_edge / wide - share)
-        error = min(max(_keep_off(error, left_edge, right_edge, edge_keep), -0.6), 0.6)
+        # far away an edge of the picture is metres of ground: a lane does not jump with it
+        most = 0.6 * min(1.0, _SURE_M / ((r + 0.5) * resolution))
+        error = min(max(_keep_off(error, left_edge, right_edge, edge_keep), -most), most)
         y += 0.2 * error
         slope = min(max(slope + 0.01 * error / resolution, -1.0), 1.0)
         centre[r] = y

@@ -1,8 +1,10 @@
-"""One scene to a plan: cost grid, goal, A*, smoothing, speeds, and a status with its reason."""
+"""One scene to a plan: cost grid, goal, a proved curve, speeds, and a last look at it all."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,61 +14,76 @@ from data.camera import Camera
 from data.errors import InputError
 from data.types import Cell, CostGrid, Plan, PlanStatus, Scene
 from planning.astar import astar
-from planning.costmap import CostConfig, Survey, survey
-from planning.goal import Lead, choose_goal, find_lead
+from planning.costmap import DIM_M, CostConfig, Survey, survey
+from planning.ends import ahead, end_of
+from planning.goal import choose_goal, find_lead
 from planning.grid import GridSpec
 from planning.ground import MAX_ROW_SPAN_M, GroundView, ground_view
 from planning.obstacles import without_own_turning
-from planning.smoothing import Curve, blend, smooth_path
-from planning.speed import (
-    SpeedConfig,
-    curve_limit,
-    first_crossing,
-    follow_limit,
-    speed_profile,
-    times_s,
-)
+from planning.route import Prover, RouteConfig, find_route, near_last
+from planning.safety import checked, safe_stop
+from planning.smoothing import Curve, moved
+from planning.space import space_of, space_of_objects
+from planning.speed import SpeedConfig
+from planning.trajectory import Drive, timed
 from planning.vehicle import Vehicle
 
 F64 = NDArray[np.float64]
-
-_FREE_END_M = 3.0  # a path that ends this near the limit of sight ends for lack of sight
 
 
 @dataclass(frozen=True)
 class PlannerConfig:
     """Attributes:
-    cost, speed: weights of the grid, rules of the speeds.
-    step_m: between points of the path.
+    cost, route, speed: weights of the grid, rules of the way and of the speeds.
     useful_m: a way shorter than this that ends at something is BLOCKED.
     max_age_s: a scene older than this is STALE.
     max_row_span_m: horizon guard, ground covered by one row of the surface maps.
     calm_s: time constant of the pull towards the last frame's path, 0 for none.
-    max_expanded: bound of the search, in cells.
+    max_expanded: bound of the search over the grid, in cells.
+    deadline_s: time after which no search for a way round something is begun or gone on with;
+        None: only the bounds of the searches count, and a replay gives the same plans anywhere.
     """
 
     cost: CostConfig = field(default_factory=CostConfig)
+    route: RouteConfig = field(default_factory=RouteConfig)
     speed: SpeedConfig = field(default_factory=SpeedConfig)
-    step_m: float = 0.5
     useful_m: float = 6.0
     max_age_s: float = 0.5
     max_row_span_m: float = MAX_ROW_SPAN_M
     calm_s: float = 0.15
     max_expanded: int = 200_000
+    deadline_s: float | None = None
 
 
-@dataclass(frozen=True)
-class _End:
-    """What ends the way: words for the reason ('' for the limit of sight), where the rear axle
-    has to stop for it, and the speed it moves away with."""
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    """Of the last frame: its time, the whole curve, the plan, the track followed or stopped for
+    (None: none), and when the plan begins where that is not the frame's time."""
 
-    what: str
-    stop_s_m: float
-    lead: Lead | None = None
+    t_ns: int
+    curve: Curve | None
+    plan: Plan
+    lead_id: int | None
+    begins_ns: int | None = None
 
-    @property
-    def speed_mps(self) -> float:
-        return 0.0 if self.lead is None else self.lead.speed_mps
+    def plan_age_s(self, now_ns: int) -> float:
+        return (now_ns - (self.t_ns if self.begins_ns is None else self.begins_ns)) / 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class _Now:
+    """What one frame's planning works with.
+
+    ``last`` is the last frame's curve seen from here, of which ``calm`` is kept.
+    """
+
+    seen: Survey
+    view: GroundView
+    ego_mps: float | None
+    last: Curve | None
+    calm: float
+    lead_id: int | None
+    late: Callable[[], bool]
 
 
 class Planner:
@@ -84,17 +101,17 @@ class Planner:
         self.vehicle = vehicle or Vehicle()
         self.spec = spec or GridSpec()
         self.config = config or PlannerConfig()
-        if not 0.05 <= self.config.step_m <= 5:
-            raise InputError(f"planner step_m: expected 0.05 to 5 m, given {self.config.step_m}")
+        step_m = self.config.route.step_m
+        if not 0.05 <= step_m <= 5:
+            raise InputError(f"planner step_m: expected 0.05 to 5 m, given {step_m}")
         self._camera: Camera | None = None
         self._view: GroundView | None = None
         self._view_key: tuple[object, ...] = ()
-        self._last: Curve | None = None
-        self._last_t_ns: int | None = None
+        self._last: _Memory | None = None
 
     def reset(self) -> None:
         """Forget the last frame, for the start of another log."""
-        self._last, self._last_t_ns = None, None
+        self._last = None
 
     def plan(
         self,
@@ -114,38 +131,71 @@ class Planner:
 
         Returns:
             The plan and the grid it was made on. Whatever cannot be planned is a status with a
-            reason, never an exception.
+            reason, never an exception; where there is a last plan, it is stopped along that.
         """
-        ego = ego_speed_mps
-        if ego is not None:
-            ego = max(0.0, ego) if math.isfinite(ego) else None
+        begin = time.perf_counter()
+        limit_s = self.config.deadline_s
+        ego, turning = _finite(ego_speed_mps), _finite(yaw_rate_radps)
+        ego = None if ego is None else max(0.0, ego)
         stale = self._stale(scene, now_ns)
         if stale:
-            return Plan.none(PlanStatus.STALE, stale), _unknown_grid(self.spec, scene.t_ns)
-        if yaw_rate_radps is not None and math.isfinite(yaw_rate_radps):
-            scene = replace(scene, tracks=without_own_turning(scene.tracks, yaw_rate_radps))
-        calm = self._calm_share(scene.t_ns)
+            return self._stop_for(stale, scene, now_ns, ego), _unknown_grid(self.spec, scene.t_ns)
+        if turning is not None:
+            scene = replace(scene, tracks=without_own_turning(scene.tracks, turning))
         view = self._view_of(scene)
         seen = survey(scene, self.spec, self.vehicle, self.config.cost, view)
-        plan, curve = self._plan_on(seen, view, ego, calm)
-        self._last, self._last_t_ns = curve, scene.t_ns
-        return plan, seen.grid
+        now = _Now(
+            seen, view, ego, self._last_seen_from(scene.t_ns, ego, turning),
+            self._calm_share(scene.t_ns), self._last.lead_id if self._last else None,
+            lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
+        )  # fmt: skip
+        self._last = self._plan_on(now, scene.t_ns)
+        return self._last.plan, seen.grid
 
     def _stale(self, scene: Scene, now_ns: int | None) -> str:
         age_s = 0.0 if now_ns is None else (now_ns - scene.t_ns) / 1e9
         if age_s > self.config.max_age_s:
             return f"scene is {age_s:.1f} s old, at most {self.config.max_age_s:.1f} s is allowed"
-        if self._last_t_ns is not None and scene.t_ns < self._last_t_ns:
-            late_s = (self._last_t_ns - scene.t_ns) / 1e9
+        if self._last is not None and scene.t_ns < self._last.t_ns:
+            late_s = (self._last.t_ns - scene.t_ns) / 1e9
             return f"scene is {late_s:.1f} s older than the last one planned (reset for a new log)"
         return ""
 
+    def _stop_for(self, stale: str, scene: Scene, now_ns: int | None, ego: float | None) -> Plan:
+        """Stop along the last plan; the stop is then the last plan."""
+        last, status = self._last, PlanStatus.STALE
+        if last is None or now_ns is None or scene.t_ns < last.t_ns:
+            return Plan.none(status, stale)
+        age_s, step_m = last.plan_age_s(now_ns), self.config.route.step_m
+        plan = safe_stop(status, stale, last.plan, age_s, ego, self.vehicle, len, step_m)
+        self._last = replace(last, plan=plan, begins_ns=now_ns)
+        return plan
+
+    def _stop_unseen(self, seen: Survey, ego: float | None, t_ns: int) -> Plan:
+        """Stop along the last plan where no road is seen, unless an object stands in it."""
+        reason = f"no drivable surface seen within {self.config.cost.blind_m:.0f} m ahead"
+        if self._last is None:
+            return Plan.none(PlanStatus.NO_SURFACE, reason)
+        touch = space_of_objects(seen, self.spec, self.vehicle).first_touch
+        age_s, step_m = self._last.plan_age_s(t_ns), self.config.route.step_m
+        last, status = self._last.plan, PlanStatus.NO_SURFACE
+        return safe_stop(status, reason, last, age_s, ego, self.vehicle, touch, step_m)
+
     def _calm_share(self, t_ns: int) -> float:
         """Share of the last path in the new one; none after a break of half a second."""
-        if self._last_t_ns is None or self.config.calm_s <= 0:
+        if self._last is None or self.config.calm_s <= 0:
             return 0.0
-        dt_s = (t_ns - self._last_t_ns) / 1e9
+        dt_s = (t_ns - self._last.t_ns) / 1e9
         return 0.0 if dt_s > 0.5 else min(math.exp(-dt_s / self.config.calm_s), 0.8)
+
+    def _last_seen_from(self, t_ns: int, ego: float | None, turning: float | None) -> Curve | None:
+        """The last curve, moved by the own motion since then where that is known."""
+        if self._last is None or self._last.curve is None:
+            return None
+        if ego is None or turning is None:
+            return self._last.curve
+        dt_s = (t_ns - self._last.t_ns) / 1e9
+        return moved(self._last.curve, ego * dt_s, turning * dt_s)
 
     def _view_of(self, scene: Scene) -> GroundView:
         s = scene.surfaces
@@ -157,142 +207,42 @@ class Planner:
             self._camera, self._view_key = scene.camera, key
         return self._view
 
-    def _plan_on(
-        self, seen: Survey, view: GroundView, ego: float | None, calm: float
-    ) -> tuple[Plan, Curve | None]:
-        cfg = self.config
-        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, ego)
+    def _plan_on(self, now: _Now, t_ns: int) -> _Memory:
+        cfg, seen = self.config, now.seen
+        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, now.ego_mps, now.lead_id)
+        lead_id = None if lead is None else int(seen.objects.track_id[lead.index])
         if seen.corridor is None:
             if lead is not None and lead.x_m <= cfg.cost.blind_m:
-                reason = f"{_ahead(seen, lead)} in the corridor: stopping"
-                return Plan.none(PlanStatus.BLOCKED, reason), None
-            reason = f"no drivable surface seen within {cfg.cost.blind_m:.0f} m ahead"
-            return Plan.none(PlanStatus.NO_SURFACE, reason), None
+                reason = f"{ahead(seen, lead)} in the corridor: stopping"
+                return _Memory(t_ns, None, Plan.none(PlanStatus.BLOCKED, reason), lead_id)
+            return _Memory(t_ns, None, self._stop_unseen(seen, now.ego_mps, t_ns), lead_id)
         start, goal = choose_goal(seen, seen.corridor, lead, self.spec)
-        res = self.spec.resolution_m
-        cells = astar(seen.grid.cost, start, goal, res, cfg.max_expanded)
+        cost = seen.grid.cost
+        if now.last is not None and now.calm > 0:
+            cost = cost.copy()
+            near_last(cost, now.last, seen.grid, cfg.route.keep_weight)
+        cells = astar(cost, start, goal, self.spec.resolution_m, cfg.max_expanded)
         if cells is None or len(cells.rows) < 2:
-            what = f"{_ahead(seen, lead)} in the corridor" if lead else "no way out of the start"
-            return Plan.none(PlanStatus.BLOCKED, f"{what}: stopping"), None
-        steer = self.vehicle.max_curvature_1pm
-        points = self.spec.metres_of(cells.rows, cells.cols)
-        curve = smooth_path(seen.grid, points, cfg.step_m, seen.first_m, steer)
-        if self._last is not None and calm > 0:
-            curve = blend(seen.grid, curve, self._last, calm, cfg.step_m, steer)
-        end = self._end_of(curve, points[-1], seen, view, lead)
-        return self._timed(curve, seen, end, ego), curve
-
-    def _end_of(
-        self, curve: Curve, goal_m: F64, seen: Survey, view: GroundView, lead: Lead | None
-    ) -> _End:
-        """Tell what the way ends at, by looking on past its last point."""
-        v, cfg = self.vehicle, self.config
-        x, y, s = float(curve.x_m[-1]), float(curve.y_m[-1]), float(curve.s_m[-1])
-        if math.hypot(goal_m[0] - x, goal_m[1] - y) > 3 * cfg.step_m + 0.5:
-            return _End(f"way too tight {x:.0f} m ahead", s - 0.5)
-        if lead is not None:
-            stop = s + lead.x_m - x - v.front_m - cfg.speed.standstill_m
-            return _End(_ahead(seen, lead), stop, lead)
-        if x >= seen.far_m - _FREE_END_M:
-            return _End("", s)
-        yaw = float(curve.yaw_rad[-1])
-        d = np.arange(0.2, 4.0, 0.2)
-        beyond = np.column_stack([x + d * math.cos(yaw), y + d * math.sin(yaw)])
-        r, c, inside = self.spec.cells_of(beyond)
-        kind = np.where(inside, seen.grid.kind[r, c], Cell.UNKNOWN)
-        shut = np.flatnonzero((kind != Cell.ROAD) & (kind != Cell.LANE_LINE))
-        if not len(shut):
-            goes_on = bool(np.isfinite(seen.grid.cost[r[0], c[0]]))
-            what = "no room in the own lane" if goes_on else "way too narrow"
-            return _End(f"{what} {x:.0f} m ahead", s + 1.0 - v.front_m)
-        k = int(shut[0])
-        stop = s + float(d[k]) - v.front_m - 0.5
-        at = float(beyond[k, 0])
-        if kind[k] == Cell.OBSTACLE:
-            i = _object_at(seen, beyond[k])
-            what = f"{seen.objects.name(i)} {seen.objects.x0_m[i]:.0f} m ahead"
-            return _End(what, stop - cfg.speed.standstill_m + 0.5)
-        if kind[k] == Cell.OFF_ROAD:
-            return _End(f"drivable area ends {at:.0f} m ahead", stop)
-        if inside[k] and view.seen[r[k], c[k]]:
-            return _End(f"view blocked {at:.0f} m ahead", stop)
-        return _End("", s)
-
-    def _timed(self, curve: Curve, seen: Survey, end: _End, ego: float | None) -> Plan:
-        """Speeds and times on the curve, cut where the vehicle has to stop; status and reason."""
-        cfg = self.config
-        moving = end.speed_mps >= cfg.speed.standing_mps
-        stop_s = math.inf if not end.what or moving else end.stop_s_m
-        limit, n = self._limits(curve, end, stop_s)
-        speed, _ = speed_profile(curve.s_m[:n], limit[:n], self.vehicle, ego)
-        crossing = first_crossing(
-            curve.cut(n), speed, seen.objects, _is(end.lead, len(seen.objects)), self.vehicle,
-            cfg.speed,
-        )  # fmt: skip
-        what = end.what
-        if crossing is not None:
-            stop_s = crossing.s_m - 0.5
-            moving = False
-            what = f"{seen.objects.name(crossing.index)} crossing in {crossing.t_s:.1f} s"
-            limit, n = self._limits(curve, end, stop_s)
-        if stop_s < 1.0 or n < 3:
-            return Plan.none(PlanStatus.BLOCKED, f"{what or 'no room'}: stopping")
-        cut = curve.cut(n)
-        speed, hard = speed_profile(cut.s_m, limit[:n], self.vehicle, ego)
-        status = PlanStatus.BLOCKED if stop_s < cfg.useful_m else PlanStatus.OK
-        reason = self._reason(what, moving, end, stop_s, speed, hard)
-        times = times_s(cut.s_m, speed)
-        return Plan(status, reason, cut.x_m, cut.y_m, cut.yaw_rad, speed, cut.curvature_1pm, times)
-
-    def _limits(self, curve: Curve, end: _End, stop_s: float) -> tuple[F64, int]:
-        """Speed limit at each point and the number of points up to the stop."""
-        v, cfg = self.vehicle, self.config.speed
-        limit = curve_limit(curve.curvature_1pm, v)
-        if not end.what:  # what lies beyond the limit of sight may have to be stopped for
-            sight_m = max(float(curve.s_m[-1]) - v.front_m, 0.0)
-            limit = np.minimum(limit, math.sqrt(2 * cfg.sight_brake_mps2 * sight_m))
-        if end.lead is not None:
-            follow = follow_limit(curve.s_m, end.stop_s_m, end.speed_mps, v, cfg)
-            limit = np.minimum(limit, follow)
-        n = len(curve)
-        if math.isfinite(stop_s):
-            n = int(np.searchsorted(curve.s_m, max(stop_s, 0.0) + 1e-9))
-            if n:
-                limit[n - 1 :] = 0.0
-        return limit, n
-
-    def _reason(
-        self, what: str, moving: bool, end: _End, stop_s: float, speed: F64, hard: bool
-    ) -> str:
-        if not what:
-            return ""
-        if moving:
-            if end.speed_mps >= self.vehicle.cruise_mps and speed[-1] >= speed.max() - 0.1:
-                return ""
-            return f"following {what} at {end.speed_mps:.1f} m/s"
-        where = " in the corridor" if end.lead is not None and what == end.what else ""
-        how = "braking hard" if hard else "stopping"
-        near = stop_s < self.config.useful_m
-        return f"{what}{where}: {how}" if near or hard else f"{what}{where}: slowing to a stop"
+            what = f"{ahead(seen, lead)} in the corridor" if lead else "no way out of the start"
+            plan = Plan.none(PlanStatus.BLOCKED, f"{what}: stopping")
+            return _Memory(t_ns, None, plan, lead_id)
+        space = space_of(seen, self.spec, self.vehicle, lead)
+        prover = Prover(seen.grid, space, self.vehicle)
+        guide = self.spec.metres_of(cells.rows, cells.cols)
+        last, calm = now.last, now.calm
+        route = find_route(prover, guide, seen.first_m, last, calm, cfg.route, now.late)
+        end = end_of(route, seen, now.view, lead, self.vehicle, cfg.speed, self.spec)
+        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, seen.far_m - DIM_M, cfg.useful_m)
+        plan = timed(route.curve, seen.objects, end, drive)
+        plan = checked(plan, space.first_touch, seen.objects, lead, drive)
+        if route.unfinished and plan.status == PlanStatus.BLOCKED:
+            reason = f"search ended after {route.searched} poses; {plan.reason}"
+            plan = replace(plan, status=PlanStatus.DEADLINE, reason=reason)
+        return _Memory(t_ns, route.curve, plan, lead_id)
 
 
-def _ahead(seen: Survey, lead: Lead) -> str:
-    return f"{seen.objects.name(lead.index)} {lead.x_m:.0f} m ahead"
-
-
-def _is(lead: Lead | None, n: int) -> NDArray[np.bool_]:
-    out = np.zeros(n, np.bool_)
-    if lead is not None:
-        out[lead.index] = True
-    return out
-
-
-def _object_at(seen: Survey, point_m: F64) -> int:
-    """The object whose footprint is nearest to a point."""
-    o = seen.objects
-    dx = np.maximum(np.maximum(o.x0_m - point_m[0], point_m[0] - o.x1_m), 0)
-    dy = np.maximum(np.maximum(o.y0_m - point_m[1], point_m[1] - o.y1_m), 0)
-    return int(np.hypot(dx, dy).argmin())
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _unknown_grid(spec: GridSpec, t_ns: int) -> CostGrid:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,9 @@ F64 = NDArray[np.float64]
 # Weights of the curve's bending, from stiff to yielding: the stiffest that clears everything
 # is taken. With points every 0.5 m, 2000 irons out wiggles shorter than about 20 m.
 STIFFNESS = (2000.0, 500.0, 100.0, 20.0, 4.0)
+
+
+_DECIMETRE_M = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +40,14 @@ class Curve:
         return Curve(
             self.x_m[:n], self.y_m[:n], self.yaw_rad[:n], self.curvature_1pm[:n], self.s_m[:n]
         )
+
+    def until(self, s_m: float) -> Curve:
+        """The points up to a station, with one at it unless the last is within a decimetre."""
+        n = int(np.searchsorted(self.s_m, max(s_m, 0.0) + 1e-9))
+        if n == 0 or n == len(self) or s_m - self.s_m[n - 1] < _DECIMETRE_M:
+            return self.cut(n)
+        arrays = (self.x_m, self.y_m, self.yaw_rad, self.curvature_1pm, self.s_m)
+        return Curve(*(np.append(a[:n], np.interp(s_m, self.s_m, a)) for a in arrays))
 
 
 def resample(xy_m: F64, step_m: float) -> F64:
@@ -82,8 +95,9 @@ def bend(xy_m: F64, stiffness: float, weight: F64, step_m: float) -> F64:
     return out
 
 
-def first_blocked(grid: CostGrid, xy_m: F64) -> int:
-    """Index of the first point on a cell that cannot be driven; len(xy_m) if there is none."""
+def first_blocked(grid: CostGrid, curve: Curve) -> int:
+    """Index of the first point on a cell that cannot be driven; len(curve) if there is none."""
+    xy_m = np.column_stack([curve.x_m, curve.y_m])
     r, c = np.floor((xy_m - grid.origin_m) / grid.resolution_m).astype(np.int64).T
     rows, cols = grid.cost.shape
     inside = (r >= 0) & (r < rows) & (c >= 0) & (c < cols)
@@ -93,52 +107,73 @@ def first_blocked(grid: CostGrid, xy_m: F64) -> int:
     return int(bad[0]) if len(bad) else len(xy_m)
 
 
-def smooth_path(
-    grid: CostGrid, cells_m: F64, step_m: float, blind_m: float, max_curvature_1pm: float
-) -> Curve:
+def moved(curve: Curve, along_m: float, turn_rad: float) -> Curve:
+    """The part of a curve that lies ahead, seen from a vehicle that drove ``along_m`` and turned
+    by ``turn_rad`` on an arc."""
+    half = turn_rad / 2
+    x0, y0 = along_m * math.cos(half), along_m * math.sin(half)
+    cos, sin = math.cos(turn_rad), math.sin(turn_rad)
+    dx, dy = curve.x_m - x0, curve.y_m - y0
+    keep = np.flatnonzero(dx * cos + dy * sin >= -0.5)
+    first = int(keep[0]) if len(keep) else len(curve)
+    x, y = (dx * cos + dy * sin)[first:], (dy * cos - dx * sin)[first:]
+    s = curve.s_m[first:] - (curve.s_m[first] if first < len(curve) else 0.0)
+    return Curve(x, y, curve.yaw_rad[first:] - turn_rad, curve.curvature_1pm[first:], s)
+
+
+_FADE_M = 9.0  # about the old curve's end
+Proof = Callable[[Curve], int]
+
+
+def sharp_from(curve: Curve, max_curvature_1pm: float) -> int:
+    """Index of the first point that cannot be steered; len(curve) if there is none."""
+    sharp = np.flatnonzero(np.abs(curve.curvature_1pm) > max_curvature_1pm)
+    return int(sharp[0]) if len(sharp) else len(curve)
+
+
+def smooth_path(cells_m: F64, step_m: float, blind_m: float, proof: Proof) -> tuple[Curve, Curve]:
     """Smooth a path of cell centres (n, 2) into a curve from (0, 0) along +x.
 
-    Of ``STIFFNESS`` the first is taken that keeps to drivable cells and to ``max_curvature_1pm``;
-    when none does, the curve is cut before the first point that fails. Points on the unseen
-    ground before ``blind_m`` hardly pull, and those just behind it little, so that the way into
-    the lane's middle is a gentle one.
+    Of ``STIFFNESS`` the first is taken of which ``proof``, which tells the first point that
+    fails, lets all points pass; when it lets none, the longest part that passes. Points on the
+    unseen ground before ``blind_m`` hardly pull, and those just behind it little, so that the way
+    into the lane's middle is a gentle one.
+
+    Returns:
+        The curve that passes, and the whole curve it is a part of.
     """
     line = resample(np.vstack([[(0.0, 0.0)], cells_m]), step_m)
+    best = whole = curve_of(line[:1])
     if len(line) < 4:
-        return curve_of(line[:1])
+        return best, whole
     weight = np.clip((line[:, 0] - blind_m + 2.0) / 10.0, 0.02, 1.0)
-    best = curve_of(line[:1])
     for stiffness in STIFFNESS:
-        points = resample(bend(line, stiffness, weight, step_m), step_m)
-        curve = curve_of(points)
-        sharp = np.flatnonzero(np.abs(curve.curvature_1pm) > max_curvature_1pm)
-        n = min(first_blocked(grid, points), int(sharp[0]) if len(sharp) else len(points))
-        if n == len(points):
-            return curve
+        curve = curve_of(resample(bend(line, stiffness, weight, step_m), step_m))
+        n = proof(curve)
+        if n == len(curve):
+            return curve, curve
         if n > len(best):
-            best = curve.cut(n)
-    return best
+            best, whole = curve.cut(n), curve
+    return best, whole
 
 
-def blend(
-    grid: CostGrid, new: Curve, old: Curve, share: float, step_m: float, max_curvature_1pm: float
-) -> Curve:
+def blend(new: Curve, old: Curve, share: float, step_m: float, proof: Proof) -> Curve:
     """Pull a curve towards the last frame's at equal x by ``share``, to calm flicker.
 
     Differences beyond 0.4 m near and 2 m at 40 m are news, not noise, and count less and less:
-    far away a small angle moves a path by much. The new curve is kept as it is where blending
-    would leave drivable ground or steer too sharply.
+    far away a small angle moves a path by much. The new curve is kept as it is where ``proof``
+    does not let the blended one pass.
     """
     if len(new) < 4 or len(old) < 4 or (np.diff(old.x_m) <= 0).any():
         return new
-    ahead = new.x_m <= old.x_m[-1]
-    gap = np.where(ahead, np.interp(new.x_m, old.x_m, old.y_m) - new.y_m, 0.0)
-    if not ahead.all():  # carry the last difference on, fading out, so no step appears
-        last = gap[ahead][-1]
-        gap[~ahead] = last * np.exp(-(new.x_m[~ahead] - old.x_m[-1]) / 5.0)
+    end = float(old.x_m[-1])
+    slope = (old.y_m[-1] - old.y_m[-3]) / (old.x_m[-1] - old.x_m[-3])
+    goes_on = old.y_m[-1] + slope * (new.x_m - end)
+    was = np.where(new.x_m <= end, np.interp(new.x_m, old.x_m, old.y_m), goes_on)
+    gap = was - new.y_m
+    t = np.clip((new.x_m - end + _FADE_M / 3) / _FADE_M, 0.0, 1.0)
+    gap *= 1 - t * t * (3 - 2 * t)  # no kink where the old curve ends
     news_m = 0.4 + 0.04 * new.x_m
     pull = share * gap / (1 + (gap / news_m) ** 4)
-    points = resample(np.column_stack([new.x_m, new.y_m + pull]), step_m)
-    mixed = curve_of(points)
-    fits = first_blocked(grid, points) == len(points)
-    return mixed if fits and np.abs(mixed.curvature_1pm).max() <= max_curvature_1pm else new
+    mixed = curve_of(resample(np.column_stack([new.x_m, new.y_m + pull]), step_m))
+    return mixed if proof(mixed) == len(mixed) else new

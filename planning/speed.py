@@ -129,6 +129,17 @@ class Crossing:
     t_s: float
 
 
+def _moving_aside(objects: Footprints, speed_mps: F64, config: SpeedConfig) -> NDArray[np.bool_]:
+    """(n,) which objects move sideways for sure, and not just along lanes side by side."""
+    aside_mps = np.abs(objects.vy_mps)
+    sigma = np.where(objects.class_id == CLASS_ID["vehicle"], *config.crossing_sigma)
+    doubt_mps = sigma * np.nan_to_num(objects.vy_std_mps)
+    along_mps = np.abs(objects.vx_mps + speed_mps[0]) if len(speed_mps) else 0.0
+    lateral = (along_mps < _WALKING_MPS) | (aside_mps > config.crossing_slope * along_mps)
+    sure = aside_mps > np.maximum(0.5, doubt_mps)
+    return np.asarray(objects.settled & sure & lateral)
+
+
 def first_crossing(
     curve: Curve,
     speed_mps: F64,
@@ -143,12 +154,7 @@ def first_crossing(
     ``skip`` are left to the cost grid and to following. ``s_m`` is the station of the rear axle
     at which the front bumper meets the object's way.
     """
-    aside_mps = np.abs(objects.vy_mps)
-    sigma = np.where(objects.class_id == CLASS_ID["vehicle"], *config.crossing_sigma)
-    doubt_mps = sigma * np.nan_to_num(objects.vy_std_mps)
-    along_mps = np.abs(objects.vx_mps + speed_mps[0]) if len(speed_mps) else 0.0
-    lateral = (along_mps < _WALKING_MPS) | (aside_mps > config.crossing_slope * along_mps)
-    moves = objects.settled & ~skip & (aside_mps > np.maximum(0.5, doubt_mps)) & lateral
+    moves = _moving_aside(objects, speed_mps, config) & ~skip
     pick = np.flatnonzero(moves)
     if not len(pick) or len(curve) < 2:
         return None

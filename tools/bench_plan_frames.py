@@ -3,9 +3,17 @@
     python -m tools.bench_plan_frames --data camvid --split val --clip-fps 15
     python -m tools.bench_plan_frames --data bdd100k_subset --split test
 
-Each plan is projected into its picture and compared with the label of the drivable surface, metre
-by metre of the rear axle's way. Its beginning, where no labelled road lies below in the picture,
-is the own bonnet or hidden by it: the share is given without it and with it.
+Each plan is projected into its picture and compared with the label of the drivable surface, every
+quarter of a metre of the rear axle's way:
+
+- ``share_on``: of the metres whose label is known, those on the labelled surface, over all frames
+  together. It counts from where the picture's visible road begins: the beginning of a path, before
+  it first meets labelled road and where no labelled road lies below it in the picture, is the own
+  bonnet or hidden by it. ``share_on_with_bonnet`` counts that beginning as off the road.
+- ``share_planned``: frames with a path of 3 m and more that is a way to drive (OK or BLOCKED); the
+  path of a stop for want of a new one (NO_SURFACE, STALE, DEADLINE) does not count.
+- ``share_planned_or_standing``: and frames that stand still, or creep, behind an object whose box
+  overlaps a labelled one by half: in a queue there is no way to drive.
 
 A set that is a clip is replayed in order; of single frames each is shown three times, so that
 objects are confirmed, with nothing kept from frame to frame.
@@ -26,13 +34,17 @@ from numpy.typing import NDArray
 
 from data.camera import Camera
 from data.datasets import open_dataset
-from data.types import F64, U8, Frame, Plan, Sample, StepRecord
+from data.taxonomy import CLASS_ID
+from data.types import F64, U8, Frame, Plan, PlanStatus, Sample, Scene, StepRecord
+from perception.boxes import iou
 from perception.runtime import load_model
 from tools.files import write_json, write_png
 from tools.stack import Stack
 
 _SHOWN = 3  # times a single frame is shown
 _STEP_M = 0.25
+_PLANNED_M = 3.0  # and more is a path
+_SAME_IOU = 0.5
 _WORST = 9  # frames drawn
 _ON, _OFF, _UNSEEN = (0, 200, 0), (0, 0, 255), (255, 255, 0)
 
@@ -45,6 +57,7 @@ class OnRoad:
         name: of the frame; status, reason: of the plan.
         length_m: of the plan; on_m: of its part on the labelled surface; off_m: off it, before
             the bonnet; bonnet_m: off it, on the bonnet.
+        stands: it is BLOCKED by an object that the labels know.
     """
 
     name: str
@@ -54,6 +67,12 @@ class OnRoad:
     on_m: float
     off_m: float
     bonnet_m: float
+    stands: bool = False
+
+    @property
+    def planned(self) -> bool:
+        drives = self.status in (PlanStatus.OK, PlanStatus.BLOCKED)
+        return drives and self.length_m >= _PLANNED_M
 
 
 def labels_along(plan: Plan, camera: Camera, label: U8) -> tuple[F64, U8]:
@@ -91,6 +110,21 @@ def on_bonnet(pixels: F64, value: U8, label: U8) -> NDArray[np.bool_]:
             rows: NDArray[np.bool_] = (label[:, max(0, u - reach) : u + reach + 1] == 1).any(axis=1)
             out[i] = rows.any() and not rows[v:].any()
     return out
+
+
+def stands_behind(plan: Plan, scene: Scene, sample: Sample, x_m: float = 15.0) -> bool:
+    """Whether a BLOCKED plan names an object ahead, and the labels have one there.
+
+    The nearest track of the named class within ``x_m`` has to overlap a labelled box of its class.
+    """
+    words = plan.reason.replace("-", "_").split()
+    if plan.status != PlanStatus.BLOCKED or not words or words[0] not in CLASS_ID:
+        return False
+    tracks, wanted = scene.tracks, CLASS_ID[words[0]]
+    told = float(words[1]) if len(words) > 1 and words[1].isdigit() else x_m
+    near = (tracks.class_id == wanted) & (np.abs(tracks.position_m[:, 0] - told) < 1.5)
+    boxes = sample.xyxy[(sample.class_id == wanted) & ~sample.ignore]
+    return told <= x_m and bool((iou(tracks.xyxy[near][:, None], boxes[None]) >= _SAME_IOU).any())
 
 
 def replayed(
@@ -135,8 +169,8 @@ def bench_plan_frames(
     """Share of path length on the labelled surface and of frames with a plan, with bounds.
 
     Returns:
-        ``share_on`` over all metres seen, ``share_planned`` of frames that got a path of 3 m
-        and more, counts, and an interval of each: bootstrap over frames, 95 %.
+        The shares (see the module), counts, and an interval of each: bootstrap over frames,
+        95 %.
     """
     dataset = open_dataset(data, split)
     samples = [dataset.load(i) for i in range(len(dataset))]
@@ -146,6 +180,7 @@ def bench_plan_frames(
     for sample, record in replayed(samples, loaded, clip_fps):
         assert sample.drivable is not None and record.scene is not None
         row = share_on_road(sample.name, record.plan, record.scene.camera, sample.drivable)
+        row = replace(row, stands=stands_behind(record.plan, record.scene, sample))
         rows.append(row)
         if out is not None:
             tiles.append((row.off_m, draw(sample, record, row)))
@@ -166,7 +201,8 @@ def summarise(rows: Sequence[OnRoad], seed: int = 0) -> dict[str, Any]:
     on = np.array([r.on_m for r in rows])
     seen = on + np.array([r.off_m for r in rows])
     whole = seen + np.array([r.bonnet_m for r in rows])
-    planned = np.array([r.length_m >= 3.0 for r in rows])
+    planned = np.array([r.planned for r in rows])
+    standing = np.array([r.planned or r.stands for r in rows])
     pick = np.random.default_rng(seed).integers(0, len(rows), (2000, len(rows)))
     shares = on[pick].sum(axis=1) / np.maximum(seen[pick].sum(axis=1), 1e-9)
     return {
@@ -176,6 +212,7 @@ def summarise(rows: Sequence[OnRoad], seed: int = 0) -> dict[str, Any]:
         "share_on_with_bonnet": float(on.sum() / max(whole.sum(), 1e-9)),
         "share_planned": float(planned.mean()),
         "share_planned_interval": np.percentile(planned[pick].mean(axis=1), (2.5, 97.5)).tolist(),
+        "share_planned_or_standing": float(standing.mean()),
         "metres_seen": float(seen.sum()),
         "median_length_m": float(np.median([r.length_m for r in rows])),
         "statuses": {s: sum(r.status == s for r in rows) for s in sorted({r.status for r in rows})},

@@ -63,7 +63,8 @@ def mask_loss(
 ) -> Tensor:
     """Cross-entropy and Dice (Milletari et al. 2016) of one surface over its known pixels.
 
-    ``logits``, ``target`` (n, h, w) of 1 yes, 0 no, 255 and 254 unknown; ``weight`` of each picture (n,), or of all.
+    ``logits``, ``target`` (n, h, w) of 1 yes, 0 no, 255 and 254 unknown; ``weight`` of each
+    picture (n,), or of all.
     """
     if isinstance(weight, Tensor):
         weight = weight[:, None, None]

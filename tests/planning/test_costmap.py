@@ -9,7 +9,7 @@ from data.camera import Camera, mounting_pose
 from data.errors import InputError
 from data.types import Cell, Surfaces
 from planning.corridor import along_lines, trace
-from planning.costmap import build_cost_grid, survey
+from planning.costmap import _fill_wedge, build_cost_grid, survey
 from planning.grid import GridSpec
 from planning.ground import ground_view, project, project_thin
 from planning.obstacles import footprints
@@ -192,3 +192,26 @@ def test_what_is_left_out_of_the_footprints(world):
     assert prints.name(0) == "person"
     old = replace(tracks, since_update_s=np.full(3, 5.0))
     assert len(footprints(old, world.camera, CAR)) == 0
+
+
+def test_the_wedge_at_the_bonnet_is_filled_without_gaps():
+    """Beside the bonnet the road is seen nearer than straight ahead: it stays road."""
+    spec = SPEC
+    kind = np.full((spec.rows, spec.cols), Cell.ROAD, np.uint8)
+    seen = np.zeros(kind.shape, np.bool_)
+    for c in range(spec.cols):  # seen from 4 m on at the sides, from 7 m on in the middle
+        near = 7.0 if abs(spec.y_m[c]) < 1.5 else 4.0
+        seen[spec.row_of(near) :, c] = True
+    kind[~seen] = Cell.UNKNOWN
+    _fill_wedge(kind, seen, spec.row_of(7.0), spec, CAR)
+    assert (kind == Cell.ROAD).all()
+
+
+def test_far_away_the_lane_does_not_jump_with_an_edge():
+    line = np.zeros((SPEC.rows, SPEC.cols), np.uint8)
+    edge = np.zeros_like(line)
+    edge[:, [SPEC.col_of(-5.5), SPEC.col_of(5.5)]] = 1
+    edge[SPEC.row_of(34) : SPEC.row_of(42), SPEC.col_of(-5.5) : SPEC.col_of(0.0)] = 1
+    centre = trace(line, edge, SPEC.row_of(5), SPEC).centre_m
+    assert 0.3 < centre[SPEC.row_of(36)] - centre[SPEC.row_of(34)] < 0.9
+    assert centre[SPEC.row_of(42)] > 2.0  # but gives way in the end

@@ -9,6 +9,7 @@ import pytest
 from data.errors import InputError
 from data.types import Cell, Plan, PlanStatus, Surfaces, Tracks
 from planning.planner import Planner, PlannerConfig
+from planning.route import RouteConfig
 from planning.vehicle import Vehicle
 
 
@@ -29,7 +30,8 @@ def assert_well_formed(plan: Plan) -> None:
         assert (plan.speed_mps >= 0).all()
         assert np.abs(plan.curvature_1pm).max() <= Vehicle().max_curvature_1pm
         steps = np.hypot(np.diff(plan.x_m), np.diff(plan.y_m))
-        assert steps == pytest.approx(0.5, abs=0.01)
+        assert steps[:-1] == pytest.approx(0.5, abs=0.01)
+        assert 0.09 < steps[-1] < 0.51
 
 
 def test_straight_road_gives_a_straight_path_at_cruise_speed(world):
@@ -329,4 +331,116 @@ def test_bad_settings_are_named():
     with pytest.raises(InputError, match="radians"):
         Vehicle(max_steer_rad=30)
     with pytest.raises(InputError, match="step_m"):
-        Planner(config=PlannerConfig(step_m=0))
+        Planner(config=PlannerConfig(route=RouteConfig(step_m=0)))
+
+
+def test_a_chicane_of_parked_cars_is_driven_with_the_true_footprint(world):
+    """The front of the body swings out further than the rear axle's way tells."""
+    cars = [world.Thing(14, -1.9, (-4.0, 0.0)), world.Thing(25, 2.6, (-4.0, 0.0))]
+    road = world.Road(left=4.5, right=3.5, lines=())
+    plan, grid = Planner().plan(world.scene(road, cars), 4.0)
+    assert_well_formed(plan)
+    car = Vehicle()
+    v = np.linspace(-car.half_width_m, car.half_width_m, 12)
+    for x, y, yaw in zip(plan.x_m, plan.y_m, plan.yaw_rad, strict=True):
+        front = np.column_stack([
+            x + car.front_m * np.cos(yaw) - v * np.sin(yaw),
+            y + car.front_m * np.sin(yaw) + v * np.cos(yaw),
+        ])  # fmt: skip
+        front = front[front[:, 0] < 38]
+        r = (front[:, 0] / grid.resolution_m).astype(int)
+        c = ((front[:, 1] - grid.origin_m[1]) / grid.resolution_m).astype(int)
+        assert np.isin(grid.kind[r, c], (Cell.ROAD, Cell.LANE_LINE)).all()
+
+
+def test_a_search_cut_off_by_its_deadline_stops_and_says_so(world, monkeypatch):
+    from planning import planner as module
+    from planning.route import Route
+    from planning.smoothing import curve_of
+
+    x = np.arange(0.0, 4.0, 0.5)
+    curve, failed = curve_of(np.column_stack([x, 0 * x])), np.array([4.0, 0.0, 0.0])
+    short = Route(curve, failed, False, searched=120, unfinished=True)
+    monkeypatch.setattr(module, "find_route", lambda *a: short)
+    plan = plan_of(world.scene(world.Road()), ego=3.0)
+    assert plan.status == PlanStatus.DEADLINE
+    assert plan.reason.startswith("search ended after 120 poses; ")
+    assert plan.speed_mps[-1] == 0 and plan.x_m[-1] < 4
+
+
+def test_a_deadline_that_is_over_at_once_still_gives_a_plan(world):
+    planner = Planner(config=PlannerConfig(deadline_s=0.0))
+    assert planner.plan(world.scene(world.Road()), 8.0)[0].status == PlanStatus.OK
+
+
+def test_a_scene_grown_stale_is_stopped_along_the_last_plan(world):
+    planner = Planner()
+    road = world.Road(middle=lambda x: 0.003 * x**2)
+    first = planner.plan(world.scene(road, t_ns=10**9), 8.0)[0]
+    late = planner.plan(world.scene(road, t_ns=10**9), 8.0, now_ns=10**9 + 7 * 10**8)[0]
+    assert late.status == PlanStatus.STALE
+    assert late.reason.endswith("stopping along the last path")
+    assert late.speed_mps[0] == pytest.approx(8.0) and late.speed_mps[-1] == 0
+    gone = float(np.interp(0.7, first.t_s, first.x_m))
+    ahead = np.interp(gone + 8.0, first.x_m, first.y_m) - np.interp(gone, first.x_m, first.y_m)
+    assert lateral(late, 8.0) == pytest.approx(ahead, abs=0.6)
+    again = planner.plan(world.scene(road, t_ns=10**9), now_ns=10**9 + 17 * 10**8)[0]
+    slower = 8.0 - Vehicle().max_brake_mps2
+    assert again.speed_mps[0] == pytest.approx(slower, abs=0.3)  # the stop goes on
+    later = planner.plan(world.scene(road, t_ns=10**9), 0.0, now_ns=5 * 10**9)[0]
+    assert later.status == PlanStatus.STALE and len(later.x_m) == 0
+
+
+def test_the_own_motion_carries_the_last_path_along(world):
+    """Past a bend, what was ahead is nearer now: a path blended at equal x would lag."""
+
+    def lag(known: bool) -> float:
+        planner, worst = Planner(), 0.0
+        for i in range(8):
+            at = 1.2 * i
+
+            def middle(x, at=at):
+                return 2.5 * np.exp(-(((x - 25 + at) / 8) ** 2))
+
+            road = world.Road(left=3.0, right=3.0, lines=(), middle=middle)
+            scene = world.scene(road, t_ns=i * 80_000_000)
+            plan = planner.plan(scene, 15.0, yaw_rate_radps=0.0 if known else None)[0]
+            fresh = Planner().plan(scene, 15.0)[0]
+            worst = max(worst, abs(lateral(plan, 22.0) - lateral(fresh, 22.0)))
+        return worst
+
+    assert lag(True) < lag(False)
+
+
+def test_a_lead_on_the_edge_of_the_lane_is_not_let_go_and_taken_by_turns(world):
+    def statuses(offsets: list[float]) -> list[bool]:
+        planner, out = Planner(), []
+        for i, y in enumerate(offsets):
+            car = world.Thing(22, y, velocity=(-6.0, 0.0))
+            scene = world.scene(world.Road(left=5, right=5), [car], t_ns=i * 40_000_000)
+            out.append("vehicle" in planner.plan(scene, 10.0)[0].reason)
+        return out
+
+    base = 1.9 / 2 + 1.0  # about where its side leaves the band that counts as the lane's middle
+    offsets = np.arange(base - 0.6, base + 0.6, 0.05)
+    edge = next(y for y in offsets if not statuses([float(y)])[0])
+    assert statuses([edge - 0.1, edge + 0.05, edge - 0.05, edge + 0.05]) == [True] * 4
+    assert statuses([edge + 0.3, edge + 0.3]) == [False] * 2
+
+
+def test_a_road_lost_from_sight_is_a_stop_along_the_last_path(world):
+    planner = Planner()
+    planner.plan(world.scene(world.Road(), t_ns=0), 8.0)
+    lost = planner.plan(world.scene(None, t_ns=10**8), 8.0)[0]
+    assert lost.status == PlanStatus.NO_SURFACE
+    assert lost.reason.endswith("stopping along the last path")
+    assert lost.speed_mps[-1] == 0 and 10 < lost.x_m[-1] < 14
+    still = planner.plan(world.scene(None, t_ns=2 * 10**8), 7.8)[0]
+    assert 9 < still.x_m[-1] < 13
+    car = world.Thing(9, 0.0, velocity=(-8.0, 0.0))
+    planner.reset()
+    planner.plan(world.scene(world.Road(), t_ns=0), 8.0)
+    near = planner.plan(world.scene(None, [car], t_ns=10**8), 8.0)[0]
+    assert near.status == PlanStatus.BLOCKED and len(near.x_m) == 0
+    long_ago = planner.plan(world.scene(None, t_ns=60 * 10**9), 8.0)[0]
+    assert long_ago.status == PlanStatus.NO_SURFACE and len(long_ago.x_m) == 0
