@@ -126,7 +126,7 @@ def print_table(files: Sequence[Exported]) -> None:
         for name, value in g.file.items():
             before = g.fp32[name]
             print(f"  {name:28} {before:8.4f} {value:8.4f} {value - before:+8.4f}  {g.limit}")
-        if max((v for k, v in g.fp32.items() if k.startswith("AP50")), default=0.0) < 0.05:
+        if max((v for k, v in g.fp32.items() if k.startswith("AP50")), default=1.0) < 0.05:
             print("  the network finds next to nothing here, so that this says little of its boxes")
         if e.precision.startswith("int8"):
             kept = ", ".join(n.strip("/").removesuffix("/Conv") for n in e.left_float) or "none"

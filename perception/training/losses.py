@@ -84,9 +84,13 @@ def semantic_loss(
     """Cross-entropy over known pixels, and Dice (Milletari et al. 2016) averaged over the classes
     that are labelled in the batch, which counts a pole as much as the sky.
 
-    ``logits`` (n, k, h, w) beside ``batch["segmentation"]`` (n, h, w) of class or 255.
+    ``logits`` (n, k, h/2, w/2), brought to the size of ``batch["segmentation"]`` (n, h, w) of
+    class or 255 as the deployed network does: thin things are taught at the width they have.
     """
-    logits, target = logits.float(), batch["segmentation"].long()
+    target = batch["segmentation"].long()
+    logits = F.interpolate(
+        logits.float(), size=target.shape[1:], mode="bilinear", align_corners=False
+    )
     weight = batch["mask_weight"][:, None, None] * (target != UNKNOWN)
     target = target.masked_fill(target == UNKNOWN, 0)
     cross = F.cross_entropy(logits, target, reduction="none")

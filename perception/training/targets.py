@@ -40,7 +40,7 @@ class Targets(NamedTuple):
 
 class SemanticTargets(NamedTuple):
     """What 'semantic' learns from one image of (h, w) px: ``image`` (h, w, 3) uint8 BGR,
-    ``segmentation`` (h/2, w/2) uint8, 255 unknown; ``mask_weight`` () of its pixels."""
+    ``segmentation`` (h, w) uint8, 255 unknown; ``mask_weight`` () of its pixels."""
 
     image: U8
     segmentation: U8
@@ -128,6 +128,7 @@ def make_targets(sample: Sample, weight: float = 1.0) -> Targets:
 
 def make_semantic_targets(sample: Sample, weight: float = 1.0) -> SemanticTargets:
     """The same for a network that gives each pixel a class."""
-    height, width = sample.image.shape[:2]
-    mask = _mask(sample.segmentation, height, width)
+    mask = sample.segmentation
+    if mask is None:
+        mask = np.full(sample.image.shape[:2], UNKNOWN, np.uint8)
     return SemanticTargets(sample.image, mask, np.asarray(weight, np.float32))
