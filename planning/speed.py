@@ -92,15 +92,14 @@ def speed_profile(
     """Speeds at stations ``s_m`` under ``limit_mps``, and whether comfort had to give way.
 
     Backward pass for braking, forward pass for acceleration (exact for constant acceleration
-    between the points). From a given own speed that is too high for comfortable braking the
-    least sufficient braking up to ``hard_brake_mps2`` is used; where even that does not meet
-    the limits, the speeds show it by staying above them.
+    between the points); without an own speed the first limit is taken to be driven. From a given
+    own speed that is too high for comfortable braking the least sufficient braking up to
+    ``hard_brake_mps2`` is used; where even that does not meet the limits, the speeds show it by
+    staying above them.
     """
     v = _braking_pass(limit_mps, s_m, vehicle.max_brake_mps2)
-    if ego_mps is None:
-        return v, False
     hard = False
-    if v[0] < ego_mps - 1e-6:
+    if ego_mps is not None and v[0] < ego_mps - 1e-6:
         for brake in np.linspace(vehicle.max_brake_mps2, vehicle.hard_brake_mps2, 8):
             v = _braking_pass(limit_mps, s_m, float(brake))
             if v[0] >= ego_mps - 1e-6:
@@ -109,7 +108,8 @@ def speed_profile(
         least = np.sqrt(np.maximum(ego_mps**2 - 2 * vehicle.hard_brake_mps2 * s_m, 0.0))
         v = np.maximum(v, least)
     energy = v**2 - 2 * vehicle.max_accel_mps2 * s_m
-    energy[0] = ego_mps**2
+    if ego_mps is not None:
+        energy[0] = ego_mps**2
     reach = np.minimum.accumulate(energy) + 2 * vehicle.max_accel_mps2 * s_m
     return np.sqrt(np.maximum(np.minimum(v**2, reach), 0.0)), hard
 

@@ -81,3 +81,13 @@ def test_curvature_of_a_circle():
     curve = curve_of(30 * np.column_stack([np.sin(angle), 1 - np.cos(angle)]))
     assert curve.curvature_1pm[3:-3] == pytest.approx(1 / 30, rel=1e-2)
     assert curve.s_m[-1] == pytest.approx(30, rel=1e-3)
+
+
+def test_without_an_own_speed_a_slow_place_is_left_no_faster_than_the_vehicle_can() -> None:
+    limit = np.full(len(S), 13.9)
+    slow = 80  # 40 m away
+    limit[slow] = 6.0
+    v, hard = speed_profile(S, limit, CAR, None)
+    assert not hard and v[0] == pytest.approx(13.9) and v[slow] == pytest.approx(6.0)
+    assert acceleration(v).max() == pytest.approx(CAR.max_accel_mps2)
+    assert acceleration(v).min() == pytest.approx(-CAR.max_brake_mps2)
