@@ -4,7 +4,7 @@ and how both become a ``Sample`` in ours."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -268,6 +268,25 @@ def _within(
         text += f"{size_px[0]}x{size_px[1]}; its area is ignored (labels of another size?)"
         problems.append(Problem("box_outside", _where(boxes, name), text))
     return clipped[left > 0], left > 0, (ignore | outside)[left > 0], problems
+
+
+def readable(dataset: Dataset, problems: list[str]) -> Iterator[tuple[int, Sample]]:
+    """Each image that can be read, with its index and labels; what cannot be read of images and
+    labels is added to ``problems``.
+
+    Raises:
+        InputError: an image or label cannot be read and the set is read strictly.
+    """
+    for i in range(len(dataset)):
+        try:
+            sample = dataset.load(i)
+        except InputError as e:
+            if dataset.strict:
+                raise
+            problems.append(str(e))
+            continue
+        problems += sample.problems
+        yield i, sample
 
 
 def only_tasks(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:

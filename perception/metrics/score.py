@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data.datasets import Dataset
-from data.errors import InputError
+from data.datasets.base import readable
 from data.types import U8, Detections, Sample
 from perception.metrics.detection import BoxTruth, evaluate_detections
 from perception.metrics.surfaces import LANE_PROTOCOL, Overlap, dilate_lane, lane_view, overlap
@@ -60,18 +60,10 @@ def score_dataset(
     found: list[Detections] = []
     problems: list[str] = []
     surfaces, left_out = dict.fromkeys(_VIEWS, Overlap()), dict.fromkeys(_VIEWS, 0)
-    for i in range(len(dataset)):
-        try:
-            sample = dataset.load(i)
-        except InputError as e:
-            if dataset.strict:
-                raise
-            problems.append(str(e))
-            continue
+    for i, sample in readable(dataset, problems):
         p = predict(sample)
         observe(i, sample, p)
         truths.append(BoxTruth.of(sample))
-        problems += sample.problems
         found.append(p.detections)
         for name, view in _VIEWS.items():
             truth, mask = getattr(sample, name), getattr(p, name)

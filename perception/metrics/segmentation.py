@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.datasets import Dataset
-from data.errors import InputError
+from data.datasets.base import readable
 from data.types import F64, I64, U8, UNKNOWN, Sample
 
 PROTOCOL = (
@@ -90,17 +90,11 @@ def score_frames(
         InputError: an image or label cannot be read and the set is read strictly.
     """
     classes = len(dataset.segmentation_names)
-    frames, images, problems = [], 0, []
-    for i in range(len(dataset)):
-        try:
-            sample = dataset.load(i)
-        except InputError as e:
-            if dataset.strict:
-                raise
-            problems.append(str(e))
-            continue
+    frames: list[tuple[int, Confusion]] = []
+    problems: list[str] = []
+    images = 0
+    for i, sample in readable(dataset, problems):
         images += 1
-        problems += sample.problems
         if sample.segmentation is not None:
             frames.append((i, confusion(sample.segmentation, predict(sample), classes)))
         report(i + 1)
