@@ -88,18 +88,21 @@ def semantic_loss(
     class or 255 as the deployed network does: thin things are taught at the width they have.
     """
     target = batch["segmentation"].long()
-    logits = F.interpolate(
-        logits.float(), size=target.shape[1:], mode="bilinear", align_corners=False
+    logits = F.interpolate(  # contiguous: sums over classes are slow in channels_last
+        logits.float().contiguous(), size=target.shape[1:], mode="bilinear", align_corners=False
     )
     weight = batch["mask_weight"][:, None, None] * (target != UNKNOWN)
     target = target.masked_fill(target == UNKNOWN, 0)
-    cross = F.cross_entropy(logits, target, reduction="none")
-    cost, pixels = total(torch.stack([(cross * weight).sum(), weight.sum()]))
-    p = logits.softmax(1) * weight[:, None]
-    truth = F.one_hot(target, logits.shape[1]).permute(0, 3, 1, 2) * weight[:, None]
-    both, labelled, told = total(
-        torch.stack([(p * truth).sum((0, 2, 3)), truth.sum((0, 2, 3)), p.sum((0, 2, 3))])
+    log_p = logits.log_softmax(1)
+    right = log_p.gather(1, target[:, None])[:, 0]
+    cost, pixels = total(torch.stack([-(right * weight).sum(), weight.sum()]))
+    zeros = weight.new_zeros(logits.shape[1])
+    both, labelled = (
+        zeros.index_add(0, target.flatten(), part.flatten())
+        for part in (right.exp() * weight, weight)
     )
+    told = (log_p.exp() * weight[:, None]).sum((0, 2, 3))
+    both, labelled, told = total(torch.stack([both, labelled, told]))
     dice = 1 - (2 * both + 1) / (labelled + told + 1)
     there = labelled > 0
     terms = {
