@@ -9,11 +9,15 @@ import numpy as np
 
 from data.errors import InputError
 from perception.metrics.calibration import fit_class
+from perception.metrics.frame_calibration import fit_frames
+from perception.metrics.frames import load
 from perception.metrics.tracking import Boxes, Truth
 from perception.metrics.tracking_files import KITTI_CLASSES, TrackFile, kitti_truth, read_kitti
 from perception.tracking.calibration import Calibration, ClassMap, to_json
 from perception.tracking.detection_files import DriveDetections, read_detections
 from tools.files import write_json
+
+Figures = dict[str, dict[str, float | int]]
 
 
 def _kept(drive: DriveDetections, name: str) -> DriveDetections:
@@ -30,7 +34,7 @@ def _kept(drive: DriveDetections, name: str) -> DriveDetections:
 
 def fit_calibration(
     drives: list[DriveDetections], labels: dict[str, TrackFile], detector: str
-) -> tuple[Calibration, dict[str, dict[str, float | int]]]:
+) -> tuple[Calibration, Figures]:
     """Fit every KITTI class that has right and wrong detections on the labelled drives.
 
     Raises:
@@ -43,7 +47,7 @@ def fit_calibration(
     unit = bool(len(scores) and scores.min() >= 0 and scores.max() <= 1)
     width_px = max(float(np.nanmax(d.xyxy[:, 2], initial=0)) for d in known)
     maps: dict[str, ClassMap] = {}
-    figures: dict[str, dict[str, float | int]] = {}
+    figures: Figures = {}
     for name in KITTI_CLASSES:
         pairs: list[tuple[Truth, Boxes, np.ndarray]] = []
         for d in known:
@@ -60,27 +64,49 @@ def fit_calibration(
     return Calibration(detector, unit, maps, note), figures
 
 
-def run_calibrate_scores(a: argparse.Namespace) -> int:
-    """Fit on ``a.detections`` (layout ``a.layout``) and KITTI labels ``a.labels``; write ``a.out``.
-
-    Raises:
-        InputError: bad input, or nothing to fit.
-    """
+def _from_drives(a: argparse.Namespace) -> tuple[Calibration, Figures]:
+    if a.labels is None:
+        raise InputError("--detections needs --labels, a folder of KITTI label files")
     drives = read_detections(a.detections, a.layout)
     files = sorted(a.labels.glob("*.txt"))
     if not files:
         raise InputError(f"--labels {a.labels}: expected KITTI label files DRIVE.txt, found none")
     labels = {f.stem: read_kitti(f) for f in files}
-    calibration, figures = fit_calibration(drives, labels, a.detector or a.detections.stem)
+    return fit_calibration(drives, labels, a.detector or a.detections.stem)
+
+
+def _from_run(a: argparse.Namespace) -> tuple[Calibration, Figures]:
+    record = load(a.run / "frames.npz")
+    name = str(record.about.get("model", {}).get("name", "model"))
+    try:
+        return fit_frames(record, a.detector or name)
+    except ValueError as e:
+        raise InputError(f"{a.run}: {e}") from e
+
+
+def run_calibrate_scores(a: argparse.Namespace) -> int:
+    """Fit on an evaluation's folder ``a.run``, or on ``a.detections`` (layout ``a.layout``) with
+    KITTI labels ``a.labels``; write ``a.out``.
+
+    Raises:
+        InputError: bad input, or nothing to fit.
+    """
+    calibration, figures = _from_drives(a) if a.run is None else _from_run(a)
     write_json(a.out, to_json(calibration, figures))
     for name, m in calibration.classes.items():
         f = figures[name]
-        print(
-            f"{name}: {f['right']} of {f['detections']} right, log loss {f['log_loss']:.4f} "
-            f"({f['log_loss_left_out']:.4f} on drives left out, "
-            f"{f['log_loss_of_base_rate']:.4f} of the base rate); "
-            f"slope {m.slope:.3f}, offset {m.offset:.3f}, "
-            f"width {m.width_offset:+.3f} {m.width_slope:+.3f}"
-        )
+        print(f"{name}: {f['right']} of {f['detections']} right; {_fit(m, f)}")
     print(a.out)
     return 0
+
+
+def _fit(m: ClassMap, f: dict[str, float | int]) -> str:
+    line = f"slope {m.slope:.3f}, offset {m.offset:.3f}"
+    if m.width_offset or m.width_slope:
+        line += f", width {m.width_offset:+.3f} {m.width_slope:+.3f}"
+    if "log_loss" not in f:
+        return f"too few, so as all classes: {line}"
+    return (
+        f"log loss {f['log_loss']:.4f} ({f['log_loss_left_out']:.4f} on what was left out of the "
+        f"fit, {f['log_loss_of_base_rate']:.4f} of the base rate); {line}"
+    )

@@ -34,12 +34,8 @@ def make_folder(out: Path) -> Path:
     return out
 
 
-@contextmanager
-def staging(out: Path, names: Sequence[str], inputs: Sequence[Path | None] = ()) -> Iterator[Path]:
-    """A hidden folder in ``out`` whose files ``names`` move to ``out`` when the block ends well.
-
-    They move in the given order; an earlier run's file of the last name is removed first, so that
-    the last name always stands for a whole set. Of a block that fails nothing stays.
+def check_targets(out: Path, names: Sequence[str], inputs: Sequence[Path | None]) -> None:
+    """Whether files ``names`` may be written in ``out``.
 
     Raises:
         InputError: a name is taken by a folder, or one of ``inputs`` would be overwritten.
@@ -51,6 +47,19 @@ def staging(out: Path, names: Sequence[str], inputs: Sequence[Path | None] = ())
         for given in inputs:
             if given is not None and target.exists() and given.exists() and given.samefile(target):
                 raise InputError(f"--out {out}: would overwrite the input {given}; give another")
+
+
+@contextmanager
+def staging(out: Path, names: Sequence[str], inputs: Sequence[Path | None] = ()) -> Iterator[Path]:
+    """A hidden folder in ``out`` whose files ``names`` move to ``out`` when the block ends well.
+
+    They move in the given order; an earlier run's file of the last name is removed first, so that
+    the last name always stands for a whole set. Of a block that fails nothing stays.
+
+    Raises:
+        InputError: a name is taken by a folder, or one of ``inputs`` would be overwritten.
+    """
+    check_targets(out, names, inputs)
     folder = out / f".{os.getpid()}.part"
     folder.mkdir()
     try:

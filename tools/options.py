@@ -13,6 +13,8 @@ from tools.option_parts import names as _names
 from tools.option_parts import path as _path
 from tools.option_parts import size as _size
 from tools.options_evaluate import add_compare, add_report_options, add_score_plans
+from tools.options_replay import add_diff, add_replay_options
+from tools.options_view import add_view
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,6 +60,7 @@ def _add_replay(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--camera", type=_path, metavar="FILE.toml", help="calibration of the camera")
     p.add_argument("--seed", type=int, default=0, help="of the built-in drive (0)")
     p.add_argument("--no-overlay", action="store_true", help="do not write overlay.mp4")
+    add_replay_options(p)
 
 
 def _add_predict(sub: argparse._SubParsersAction) -> None:
@@ -104,6 +107,12 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
     _add_set_options(p)
     p.add_argument("overrides", nargs="*", metavar="key=value")
     p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
+
+
+def _add_average(sub: argparse._SubParsersAction) -> None:
+    p = sub.add_parser("average", help="the mean of several checkpoints' weights, as a checkpoint")
+    p.add_argument("checkpoints", type=_path, nargs="+", help="of one network, *.safetensors")
+    p.add_argument("--out", type=_path, required=True, help="the checkpoint to write")
 
 
 def _add_export(sub: argparse._SubParsersAction) -> None:
@@ -307,11 +316,14 @@ def _add_calibrate_scores(sub: argparse._SubParsersAction) -> None:
         "calibrate-scores",
         help="fit a detector's scores to probabilities",
         description="Fit a map from score to probability (Platt), class by class, on labelled "
-        "drives; track and replay work on probabilities.",
+        "drives or on evaluated frames; track and replay work on probabilities, and replay takes "
+        "the map beside a model, MODEL.scores.json.",
     )
-    p.add_argument("--detections", type=_path, required=True, help="file or folder")
+    given = p.add_mutually_exclusive_group(required=True)
+    given.add_argument("--run", type=_path, help="folder written by evaluate, of the model's own")
+    given.add_argument("--detections", type=_path, help="file or folder, with --labels")
     p.add_argument("--format", dest="layout", choices=("kitti", "mot", "coco"), default="kitti")
-    p.add_argument("--labels", type=_path, required=True, help="folder of KITTI label files")
+    p.add_argument("--labels", type=_path, help="folder of KITTI label files")
     p.add_argument("--detector", help="its name (the detections' folder)")
     p.add_argument("--out", type=_path, required=True, help="FILE.json")
 
@@ -348,10 +360,11 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        _add_replay, _add_predict, _add_evaluate, _add_train, _add_export, _add_label, _add_render,
+        _add_replay, _add_predict, _add_evaluate, _add_train, _add_average, _add_export, _add_label,
+        _add_render,
         _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
         _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, add_bench,
-        add_compare, add_score_plans,
+        add_compare, add_score_plans, add_diff, add_view,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

@@ -3,7 +3,8 @@
 Schema ``roadstack-record-1``, one object a line:
 
 - ``schema``, ``index`` (number of the frame in its source), ``t_ns`` (from the source's first
-  frame), ``faults`` (list of texts);
+  frame), ``faults`` (list of texts, each a stable code, a colon and words: the codes stand in
+  ``tools.faults``);
 - ``camera``: ``source``, ``focal_px``, ``horizon_row_px``, ``height_m``, ``pitch_rad`` and
   ``yaw_rad`` with ``pitch_std_rad`` and ``yaw_std_rad`` (null where they are given);
 - ``detections``: list of ``class``, ``score``, ``xyxy`` (px of the original image);
@@ -17,7 +18,8 @@ Schema ``roadstack-record-1``, one object a line:
 
 What differs from run to run stands in ``timings.jsonl``, one object a line: ``index``,
 ``stage_ms`` and ``deadline_missed`` (the stages up to the plan took longer than the time to the
-next frame at the source's rate).
+next frame at the source's rate; with --realtime: the plan came after its deadline), and with
+--realtime ``skipped``, the frames before it that were never looked at, where there are any.
 """
 
 from __future__ import annotations
@@ -119,11 +121,12 @@ def record_line(r: StepRecord) -> str:
     return json.dumps(row, separators=(",", ":"), allow_nan=False)
 
 
-def timing_line(r: StepRecord) -> str:
+def timing_line(r: StepRecord, skipped: int = 0) -> str:
     """One line of ``timings.jsonl``, without the line's end."""
-    row = {
+    row: dict[str, Any] = {
         "index": r.index,
         "stage_ms": {k: round(v, 3) for k, v in r.stage_ms.items()},
         "deadline_missed": r.deadline_missed,
+        **({"skipped": skipped} if skipped else {}),
     }
     return json.dumps(row, separators=(",", ":"))

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from data.camera import Camera
 from data.errors import InputError
-from data.types import Detections, Frame, Scene, StepRecord, Surfaces, Tracks
+from data.types import (
+    CostGrid,
+    Detections,
+    Frame,
+    Plan,
+    Scene,
+    StepRecord,
+    Surfaces,
+    Tracks,
+)
 from perception.horizon import VanishingPointFilter
 from perception.runtime import Model, blank_input
 from perception.tracking import Tracker, TrackerConfig
-from planning.planner import Planner
+from planning.fallback import LastPlan
+from planning.planner import Planner, PlannerConfig
 from planning.vehicle import Vehicle
+from tools.camera_check import CameraCheck
 
 # Raw scores of `base`: on bdd100k_subset val F1 is best near 0.3, and nine of ten vehicles
 # scored 0.5 or more are right.
@@ -83,14 +96,23 @@ class CameraSource:
 
 
 class Stack:
-    """Perception, tracking and planning over one log; keeps the tracker's and planner's state."""
+    """Perception, tracking and planning over one log; keeps the tracker's and planner's state.
 
-    def __init__(self, model: Model, camera: Camera | None = None) -> None:
+    Args:
+        deadline_s: of one frame's searches for a way, see ``PlannerConfig``.
+    """
+
+    def __init__(
+        self, model: Model, camera: Camera | None = None, deadline_s: float | None = None
+    ) -> None:
         self.model = model
         self.tracker = Tracker(TRACKING)
-        self.planner = Planner()
+        self.planner = Planner(config=PlannerConfig(deadline_s=deadline_s))
         self.vehicle: Vehicle = self.planner.vehicle
         self.camera = CameraSource(camera)
+        self.camera_check = CameraCheck()
+        config = self.planner.config
+        self.last_plan = LastPlan(self.vehicle, config.max_age_s, config.route.step_m)
         self._last_t_ns: int | None = None
 
     def warm_up(self) -> None:
@@ -116,21 +138,74 @@ class Stack:
             _, surfaces = self.model(frame.image, MIN_SCORE)
             self.camera.refined(self.camera.for_size(width, height), surfaces)
 
-    def step(self, frame: Frame) -> StepRecord:
-        """Run every stage on the next frame; ``stage_ms`` holds the time of each."""
-        times: dict[str, float] = {}
-        faults: list[str] = []
-        clock = _Clock(times)
+    def state(self) -> dict[str, Any]:
+        """All that the next frames depend on, as ``tools.snapshot`` can write it."""
+        held = {
+            "tracker": (self.tracker, {"config"}),
+            "camera": (self.camera, {"given"}),
+            "camera_check": (self.camera_check, set()),
+            "last_plan": (self.last_plan, {"_vehicle"}),
+        }
+        parts: dict[str, Any] = {
+            name: {k: v for k, v in vars(part).items() if k not in constant}
+            for name, (part, constant) in held.items()
+        }
+        # copied, as the writing thread reads it while the stack goes on
+        return copy.deepcopy({**parts, "plan": self.planner._last, "t_ns": self._last_t_ns})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a ``state``."""
+        for name in ("tracker", "camera", "camera_check", "last_plan"):
+            vars(getattr(self, name)).update(state[name])
+        self.planner._last, self._last_t_ns = state["plan"], state["t_ns"]
+
+    def step(
+        self, frame: Frame, unusable: str = "", deadline: Deadline | None = None
+    ) -> StepRecord:
+        """Run every stage on the next frame; ``stage_ms`` holds the time of each.
+
+        Args:
+            unusable: why nothing can be taken from the picture, '' if it can: tracks then coast
+                and the last plan is gone on with. The same is done where a stage fails.
+            deadline: a plan made later than this is left to the next frames, and the last one
+                gone on with in its place; None: plans are never late.
+        """
+        clock, faults = _Clock(), []
         if self._last_t_ns is not None and frame.t_ns < self._last_t_ns:
             late_ms = (self._last_t_ns - frame.t_ns) / 1e6
-            faults.append(f"time goes back by {late_ms:.1f} ms: taken as the last frame's time")
+            faults.append(f"time-back: {late_ms:.1f} ms: taken as the last frame's time")
             frame = replace(frame, t_ns=self._last_t_ns)
         self._last_t_ns = frame.t_ns
+        scene = None
+        if not unusable:
+            try:
+                scene = self._perceive(frame, clock, faults)
+            except InputError:
+                raise
+            except Exception as e:  # one frame's failure is no end of the drive
+                unusable = f"perception-failed: {_one_line(e)}"
+                faults.append(unusable)
+        if scene is None:
+            scene, grid = self._coast(frame), None
+            clock.mark("track")
+            cause = unusable.partition(":")[0]
+            plan = self.last_plan.at(frame.t_ns, _CAUSES.get(cause, cause), _ego_mps(frame))
+        else:
+            plan, grid = self._plan(frame, scene, deadline, faults)
+        clock.mark("plan")
+        return StepRecord(
+            frame.index, frame.t_ns, scene, plan, grid, clock.stage_ms, faults=tuple(faults)
+        )
+
+    def _perceive(self, frame: Frame, clock: _Clock, faults: list[str]) -> Scene:
         height, width = frame.image.shape[:2]
         camera = frame.camera or self.camera.for_size(width, height)
         detections, surfaces = self.model(frame.image, MIN_SCORE)
         clock.mark("network")
-        if frame.camera is None:
+        if frame.camera is not None or self.camera.given is not None:
+            fault = self.camera_check.update(camera, surfaces)
+            faults += [fault] if fault else []
+        else:
             refined = self.camera.refined(camera, surfaces)
             if refined is not camera:
                 self.tracker.turn_camera(refined)
@@ -138,24 +213,85 @@ class Stack:
         clock.mark("camera")
         tracks = self.tracker.update(detections, frame.t_ns, camera)
         clock.mark("track")
-        scene = Scene(frame.t_ns, camera, detections, surfaces, tracks)
-        ego = frame.ego
-        plan, grid = self.planner.plan(
-            scene,
-            ego.speed_mps if ego else None,
-            yaw_rate_radps=ego.yaw_rate_radps if ego else None,
+        return Scene(frame.t_ns, camera, detections, surfaces, tracks)
+
+    def _coast(self, frame: Frame) -> Scene:
+        """A scene without a look at the picture: tracks where they should be by now."""
+        height, width = frame.image.shape[:2]
+        camera = frame.camera or self.camera.for_size(width, height)
+        config = self.tracker.config
+        # nothing was looked at: that nothing was seen makes no object less likely
+        self.tracker.config = replace(config, fade_odds_ps=0.0)
+        tracks = self.tracker.update(Detections.empty(), frame.t_ns, camera)
+        self.tracker.config = config
+        nothing = np.zeros((height // 8 or 1, width // 8 or 1), np.float32)
+        scale = nothing.shape[1] / width, nothing.shape[0] / height
+        return Scene(
+            frame.t_ns, camera, Detections.empty(), Surfaces(nothing, nothing, scale), tracks
         )
-        clock.mark("plan")
-        return StepRecord(frame.index, frame.t_ns, scene, plan, grid, times, faults=tuple(faults))
+
+    def _plan(
+        self, frame: Frame, scene: Scene, deadline: Deadline | None, faults: list[str]
+    ) -> tuple[Plan, CostGrid | None]:
+        """The scene's plan; where it fails or comes too late, what is left of the last one."""
+        ego = frame.ego
+        yaw_rate = ego.yaw_rate_radps if ego else None
+        try:
+            plan, grid = self.planner.plan(scene, _ego_mps(frame), yaw_rate_radps=yaw_rate)
+        except Exception as e:  # as above
+            faults.append(f"plan-failed: {_one_line(e)}")
+            return self.last_plan.at(frame.t_ns, "planning failed", _ego_mps(frame)), None
+        late_s = deadline.passed_s() if deadline is not None else 0.0
+        used = plan
+        if deadline is not None and late_s > 0:
+            took, allowed = (late_s + deadline.allowed_s) * 1e3, deadline.allowed_s * 1e3
+            faults.append(f"deadline: plan {took:.0f} ms after its frame, {allowed:.0f} ms allowed")
+            cause = f"no plan within {allowed:.0f} ms"
+            used = self.last_plan.at(frame.t_ns, cause, _ego_mps(frame), late=True, keep=False)
+        self.last_plan.made(plan, frame.t_ns)
+        return used, grid
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When a frame came, on the clock of ``time.perf_counter``, and how long its plan may take."""
+
+    came_s: float
+    allowed_s: float
+
+    def passed_s(self) -> float:
+        """How long ago it was; negative before it."""
+        return time.perf_counter() - self.came_s - self.allowed_s
+
+
+# what an unusable picture is called in a plan's reason
+_CAUSES = {
+    "black": "picture black",
+    "white": "picture white",
+    "damaged": "picture damaged",
+    "covered": "camera covered",
+    "repeated": "picture repeated",
+    "frozen": "picture frozen",
+    "perception-failed": "perception failed",
+}
+
+
+def _ego_mps(frame: Frame) -> float | None:
+    return frame.ego.speed_mps if frame.ego else None
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
 class _Clock:
     """Milliseconds between marks."""
 
-    def __init__(self, times: dict[str, float]) -> None:
-        self._times, self._last = times, time.perf_counter()
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+        self._last = time.perf_counter()
 
     def mark(self, stage: str) -> None:
         now = time.perf_counter()
-        self._times[stage] = (now - self._last) * 1e3
+        self.stage_ms[stage] = (now - self._last) * 1e3
         self._last = now

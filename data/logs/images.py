@@ -104,7 +104,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 def _list_images(folder: Path) -> list[Path]:
     names = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    files = [p for p in names if _is_image(p)]
+    files = [p for p in names if is_image(p)]
     if files:
         return sorted(files, key=lambda p: natural_key(p.name))
     inner = next((p for p in sorted(names) if _holds_images(p)), None)
@@ -114,7 +114,7 @@ def _list_images(folder: Path) -> list[Path]:
     )
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     hidden = path.name.startswith(".")
     return not hidden and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
@@ -122,7 +122,7 @@ def _is_image(path: Path) -> bool:
 def _holds_images(folder: Path) -> bool:
     """Whether to point to this folder: a link may lead back, a locked one could not be read."""
     with suppress(OSError):
-        return not folder.is_symlink() and folder.is_dir() and any(map(_is_image, folder.iterdir()))
+        return not folder.is_symlink() and folder.is_dir() and any(map(is_image, folder.iterdir()))
     return False
 
 
@@ -150,13 +150,24 @@ def _read_image(file: Path) -> tuple[U8 | None, str]:
     except OSError as e:
         return None, f"cannot be read ({e.strerror or e})"
     size = image_size_px(data)
-    if size is None:
-        return None, "is not an image" if data else "is empty"
-    if size[0] * size[1] > MAX_IMAGE_PX:
+    if size is not None and size[0] * size[1] > MAX_IMAGE_PX:
         raise InputError(
             f"{shown(file)}: {size[0]}x{size[1]} is above the limit of 100 megapixels; "
             "scale it down"
         )
+    return decode_picture(data)
+
+
+def decode_picture(data: bytes) -> tuple[U8 | None, str]:
+    """The bytes of a picture's file as (h, w, 3) BGR, or None and what is wrong.
+
+    A picture above 100 megapixels is not decoded.
+    """
+    size = image_size_px(data)
+    if size is None:
+        return None, "is not an image" if data else "is empty"
+    if size[0] * size[1] > MAX_IMAGE_PX:
+        return None, f"is {size[0]}x{size[1]}, above 100 megapixels"
     if cut_short(data):
         return None, "is cut short"
     try:

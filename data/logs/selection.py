@@ -18,10 +18,10 @@ _MAX_S = 1e9  # far beyond any drive, and far within what 64 bits of nanoseconds
 
 
 class Log(Protocol):
-    """A recorded drive; iterating yields its frames in order of time.
+    """A drive; iterating yields its frames in order of time.
 
     Attributes:
-        name: file or folder name; kind: 'video' or 'images'.
+        name: file or folder name; kind: 'video', 'images', 'bag', 'kitti' or 'live'.
         width_px, height_px: of the first frame, as delivered (upright).
         nominal_fps: the source's mean frame rate, before ``every``.
         expected_frames: how many frames will come; an estimate where the rate varies or the

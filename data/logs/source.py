@@ -13,6 +13,14 @@ def shown(name: Path | str) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(name))
 
 
+def address_of(source: Path | str) -> str | None:
+    """The address (rtsp://..., http://...) that a source is; None if it is a path."""
+    text = str(source)
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        return None
+    return re.sub(":/+", "://", text, count=1)  # a Path joins repeated slashes
+
+
 def check_exists(path: Path) -> None:
     """Check that a source is there.
 
@@ -24,10 +32,11 @@ def check_exists(path: Path) -> None:
     text = shown(path)
     if text == "-":
         raise InputError(f"{text}: standard input is not read; give a video or a folder of images")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
-        address = re.sub(":/+", "://", text, count=1)  # a Path joins repeated slashes
+    address = address_of(text)
+    if address is not None:
         raise InputError(
             f"{address}: only files and folders are read, no addresses; save the video first"
+            ", or give --live"
         )
     hint = " (~ was not expanded: write $HOME)" if text.startswith("~") else ""
     raise InputError(f"{text}: no such file or folder{hint}; give a video or a folder of images")

@@ -76,23 +76,23 @@ def fit_platt(x: F64, right: Bool) -> tuple[float, float]:
     target = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))
     design = np.stack([x, np.ones_like(x)], axis=1)
     weights = np.array([0.0, np.log((yes + 1) / (no + 1))])
-    loss = _log_loss(design @ weights, target)
+    loss = log_loss(design @ weights, target)
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(-np.clip(design @ weights, -50, 50)))
         slope = design.T @ (p - target)
         curve = (design * (p * (1 - p))[:, None]).T @ design + 1e-9 * np.eye(2)
         step = np.linalg.solve(curve, slope)
         size = 1.0
-        while size > 1e-6 and _log_loss(design @ (weights - size * step), target) > loss:
+        while size > 1e-6 and log_loss(design @ (weights - size * step), target) > loss:
             size /= 2
         weights = weights - size * step
-        loss = _log_loss(design @ weights, target)
+        loss = log_loss(design @ weights, target)
         if np.abs(size * step).max() < 1e-10:
             break
     return float(weights[0]), float(weights[1])
 
 
-def _log_loss(odds: F64, target: F64) -> float:
+def log_loss(odds: F64, target: F64) -> float:
     """Mean of the negative log-likelihood."""
     return float((np.logaddexp(0, odds) - target * odds).mean())
 
@@ -164,8 +164,8 @@ def fit_class(
     figures: dict[str, float | int] = {
         "detections": len(x),
         "right": int(data.right.sum()),
-        "log_loss": _log_loss(slope * x + offset, target),
-        "log_loss_left_out": _log_loss(out, target),
-        "log_loss_of_base_rate": _log_loss(np.full(len(x), np.log(base / (1 - base))), target),
+        "log_loss": log_loss(slope * x + offset, target),
+        "log_loss_left_out": log_loss(out, target),
+        "log_loss_of_base_rate": log_loss(np.full(len(x), np.log(base / (1 - base))), target),
     }
     return ClassMap(slope, offset, *width), figures

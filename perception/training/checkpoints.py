@@ -69,6 +69,34 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return net.eval(), meta
 
 
+def average(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The mean of the checkpoints' weights ("Model soups", Wortsman et al. 2022), and metadata of
+    what they share.
+
+    Whole-number entries (counts of batches) are the first one's.
+
+    Raises:
+        InputError: fewer than two, unreadable, or of different networks or pixel classes.
+    """
+    if len(paths) < 2:
+        raise InputError(f"expected two checkpoints or more, given {len(paths)}")
+    nets = [load_weights(p) for p in paths]
+    shared = [{k: m.get(k) for k in ("arch", "segmentation_classes")} for _, m in nets]
+    for path, meta in zip(paths[1:], shared[1:], strict=True):
+        if meta != shared[0]:
+            raise InputError(
+                f"checkpoint {path}: of network '{meta['arch']}' or other pixel classes; expected "
+                f"those of {paths[0]} ('{shared[0]['arch']}')"
+            )
+    states = [net.state_dict() for net, _ in nets]
+    mean = {
+        k: torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v
+        for k, v in states[0].items()
+    }
+    meta = {k: v for k, v in shared[0].items() if v is not None}
+    return mean, {**meta, "mean_of": [p.name for p in paths]}
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the resumable state of a run."""
     with whole_file(path) as temporary:

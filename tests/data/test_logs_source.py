@@ -31,7 +31,7 @@ def message(source: Path, **options: float) -> str:
 @pytest.mark.parametrize("given", ["http://host/v.mp4", "rtsp://host:554/live", "file:///a.mp4"])
 def test_addresses_are_not_read(given: str) -> None:
     assert message(Path(given)).endswith(
-        "only files and folders are read, no addresses; save the video first"
+        "only files and folders are read, no addresses; save the video first, or give --live"
     )
     assert message(Path("http://host/v.mp4")).startswith("http://host/v.mp4: ")
 

@@ -221,7 +221,7 @@ def test_a_terminated_replay_cleans_up_and_keeps_earlier_results(tmp_path):
     command = [sys.executable, "-m", "tools.cli", "replay", "--out", str(out)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 60
-        while not list(out.glob(".*.part/record.jsonl")) and time.monotonic() < deadline:
+        while not list(out.glob(".partial/record.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.05)
         run.send_signal(signal.SIGTERM)
         _, said = run.communicate(timeout=60)

@@ -12,7 +12,6 @@ import pytest
 from data.errors import InputError
 from tools.files import inside, make_folder, write_json, write_png
 from tools.pipeline import Consumer, prefetch
-from tools.replay import percentiles
 
 
 def test_prefetch_keeps_order_and_reads_ahead():
@@ -90,7 +89,3 @@ def test_png_and_folder(tmp_path):
     out = make_folder(tmp_path / "a" / "b")
     write_png(out / "deep" / "x.png", np.zeros((4, 5), np.uint8))
     assert [p.name for p in (out / "deep").iterdir()] == ["x.png"]
-
-
-def test_percentiles_by_hand():
-    assert percentiles([float(i) for i in range(101)]) == {"p50": 50, "p95": 95, "p99": 99}

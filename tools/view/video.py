@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import TracebackType
 import av
 import cv2
 import numpy as np
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
 from data.errors import InputError
@@ -40,6 +41,7 @@ class VideoWriter:
         width_px, height_px: of the pictures.
         nominal_fps: a hint for the encoder and the length of the last picture.
         crf: quality, lower is better (0 to 51).
+        b_frames: allow pictures coded after later ones; without, videos can be joined.
 
     Raises:
         InputError: an unknown suffix, no such folder, or a folder that cannot be written; at the
@@ -54,6 +56,7 @@ class VideoWriter:
         nominal_fps: float = 25.0,
         crf: int = 23,
         preset: str = "superfast",
+        b_frames: bool = True,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _SUFFIXES:
@@ -66,7 +69,7 @@ class VideoWriter:
         self.frames = 0
         self._size = (height_px, width_px)
         self._rate = Fraction(nominal_fps if nominal_fps > 0 else 25).limit_denominator(1001)
-        self._options = {"preset": preset, "crf": str(crf)}
+        self._options = {"preset": preset, "crf": str(crf), **({} if b_frames else {"bf": "0"})}
         self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -146,3 +149,51 @@ class VideoWriter:
         self._container.close()
         self._container = None
         self._part.replace(self.path)
+
+
+def join_videos(parts: Sequence[tuple[Path, int]], target: Path) -> None:
+    """One video of parts by the same writer without B-frames, each shown from its time on.
+
+    Nothing is decoded or encoded: the packets are copied.
+
+    Args:
+        parts: files, each with the time of its first picture in ns, in order of time.
+        target: written under a temporary name in its folder, then renamed.
+    """
+    if not parts:
+        raise InputError(f"{target}: no picture was written, so there is no video")
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        with av.open(str(temporary.resolve()), "w", options={"movflags": "+faststart"}) as out:
+            out.flags |= _BITEXACT
+            stream: VideoStream | None = None
+            last_tick = -1
+            for path, t_ns in parts:
+                shift = max(round((t_ns - parts[0][1]) / _TICK_NS), last_tick + 1)
+                with av.open(str(path.resolve())) as part:
+                    source = part.streams.video[0]
+                    if stream is None:
+                        stream = out.add_stream_from_template(source)
+                        stream.time_base = _TIME_BASE
+                    last_tick = _copy(part, source, out, stream, shift)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(
+    part: InputContainer, source: VideoStream, out: OutputContainer, stream: VideoStream, shift: int
+) -> int:
+    """Copy a part's packets, moved by ``shift`` ticks; returns the last one's tick."""
+    tick = shift
+    for packet in part.demux(source):
+        if packet.pts is None:  # the end
+            continue
+        base = packet.time_base * 1_000_000
+        tick = shift + round(packet.pts * base)
+        packet.duration = round((packet.duration or 0) * base)
+        packet.time_base = _TIME_BASE
+        packet.pts = packet.dts = tick
+        packet.stream = stream
+        out.mux(packet)
+    return tick

@@ -1,0 +1,190 @@
+"""The folder of an unfinished replay, ``OUT/.partial``, from which it can be resumed.
+
+It holds ``run.json`` (what is replayed and how), the record and timings as far as they are, the
+segments of the overlay, and ``checkpoint.json``: how long the files were at a frame, and the
+state of tracker, planner and camera after it. Whatever was written behind the newest checkpoint
+is cut off and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from tools.files import write_json, write_text
+from tools.snapshot import decode, encode
+
+FOLDER = ".partial"
+_HEADER, _CHECKPOINT, _LOCK, _DONE = "run.json", "checkpoint.json", "lock", "done"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``frames`` were written; ``sizes``: bytes of each file then; ``state``: for the stack and
+    tally, as ``tools.snapshot`` takes it."""
+
+    frames: int
+    sizes: dict[str, int]
+    state: dict[str, Any]
+
+
+class Partial:
+    """The open folder of an unfinished replay.
+
+    Attributes:
+        path: of the folder; checkpoint: where it can be gone on from, None at the beginning.
+    """
+
+    def __init__(self, path: Path, checkpoint: Checkpoint | None) -> None:
+        self.path, self.checkpoint = path, checkpoint
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint; the files must have reached the disk before."""
+        row = {
+            "frames": checkpoint.frames,
+            "sizes": checkpoint.sizes,
+            "state": encode(checkpoint.state),
+        }
+        write_text(self.path / _CHECKPOINT, json.dumps(row, separators=(",", ":")))
+
+    def cut_back(self) -> None:
+        """Cut the files to what they were at the checkpoint."""
+        for name, size in (self.checkpoint.sizes if self.checkpoint else {}).items():
+            os.truncate(self.path / name, size)
+
+    def finish(self, names: Sequence[str]) -> None:
+        """All is written: move the files to the output folder, the last of ``names`` last."""
+        (self.path / _DONE).touch()
+        _finish_moves(self.path, names)
+
+
+def _finish_moves(path: Path, names: Sequence[str]) -> None:
+    out = path.parent
+    if (path / names[-1]).exists():
+        (out / names[-1]).unlink(missing_ok=True)
+    for name in names:
+        if (path / name).exists():
+            os.replace(path / name, out / name)
+    shutil.rmtree(path)
+
+
+@contextmanager
+def partial_run(
+    out: Path, names: Sequence[str], header: dict[str, Any], resume: bool
+) -> Iterator[Partial | None]:
+    """The folder of a replay in ``out``, empty or as an earlier one left it if ``resume``.
+
+    It stays behind when the block fails after a checkpoint was reached. None: the earlier replay
+    was complete but for its files' moving, which is done now.
+
+    Raises:
+        InputError: another replay is writing there, or what is to be resumed is of another source
+            or other options, or cannot be read.
+    """
+    path = out / FOLDER
+    path.mkdir(exist_ok=True)
+    with _locked(path / _LOCK, out):
+        if (path / _DONE).exists() and resume:
+            _finish_moves(path, names)
+            yield None
+            return
+        checkpoint = _earlier(path, header, out) if resume else None
+        if checkpoint is None:
+            _empty(path, resume)
+            write_json(path / _HEADER, header)
+        try:
+            yield Partial(path, checkpoint)
+        except BaseException:
+            if (path / _CHECKPOINT).exists():
+                text = f"what was done so far is kept in {path}; --resume goes on with it"
+                print(text, file=sys.stderr)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+
+def _earlier(path: Path, header: dict[str, Any], out: Path) -> Checkpoint | None:
+    if not (path / _HEADER).exists():
+        print("nothing to resume: from the beginning", file=sys.stderr)
+        return None
+    try:
+        before = json.loads((path / _HEADER).read_text(encoding="utf-8"))
+        for key in sorted({*before, *header}):
+            if before.get(key) != header.get(key):
+                raise InputError(
+                    f"--resume: the unfinished replay in {out} has {key} {_short(before.get(key))},"
+                    f" this one {_short(header.get(key))}; give the same, or leave out --resume"
+                )
+        if not (path / _CHECKPOINT).exists():
+            print("nothing to resume before the first checkpoint: from the beginning",
+                  file=sys.stderr)  # fmt: skip
+            return None
+        row = json.loads((path / _CHECKPOINT).read_text(encoding="utf-8"))
+        sizes = {str(k): int(v) for k, v in row["sizes"].items()}
+        for name, size in sizes.items():
+            if (path / name).stat().st_size < size:
+                raise ValueError(f"{name} is shorter than it was")
+        return Checkpoint(int(row["frames"]), sizes, decode(row["state"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(
+            f"--resume: {path} cannot be read ({type(e).__name__}: {e}); leave out --resume to "
+            "begin anew"
+        ) from e
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else f"{value!s:.60}"
+
+
+def _empty(path: Path, resume: bool) -> None:
+    if (path / _CHECKPOINT).exists() and not resume:
+        print(f"an unfinished replay in {path.parent} is given up", file=sys.stderr)
+    for item in path.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != _LOCK:
+            item.unlink()
+
+
+@contextmanager
+def _locked(path: Path, out: Path) -> Iterator[None]:
+    """Held by one process at a time; freed by its end, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not a Unix: two replays into one folder are then the user's affair
+        yield
+        return
+    with path.open("w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise InputError(f"--out {out}: another replay is writing there") from e
+        yield
+
+
+def file_sha256(path: Path | None) -> str | None:
+    """Of a small file; None for none or where it cannot be read."""
+    with suppress(OSError):
+        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
+
+
+def identity(source: Path | None) -> str:
+    """What tells one source from another without reading it whole: name, size, time of change."""
+    if source is None:
+        return "built-in drive"
+    path = source.resolve()
+    if not path.is_dir():
+        stat = path.stat()
+        return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in path.iterdir())
+    return f"{path} {hashlib.sha256(repr(files).encode()).hexdigest()[:16]}"

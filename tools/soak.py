@@ -1,0 +1,80 @@
+"""``python -m tools.soak SOURCE``: a long replay of a looped source, and the memory it takes.
+
+The replay runs in a process of its own, whose resident memory is read every few seconds; at the
+end it is stopped. Exit code 1 when the memory of the last third lies more than ``--grow`` above
+that of the middle third (the first is left to caches that fill up). Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+_START = "import sys; from tools.cli import main; sys.exit(main())"
+
+
+def resident_mb(pid: int) -> float | None:
+    """Resident memory of a process in MB, None when it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    kb = [int(line.split()[1]) for line in lines if line.startswith("VmRSS:")]
+    return kb[0] / 1e3 if kb else None
+
+
+def frames_in(folder: Path) -> int:
+    """Lines of the unfinished record."""
+    try:
+        with (folder / ".partial" / "record.jsonl").open("rb") as f:
+            return sum(block.count(b"\n") for block in iter(lambda: f.read(1 << 20), b""))
+    except OSError:
+        return 0
+
+
+def soak(argv: list[str], minutes: float, every_s: float) -> list[float]:
+    """Memory in MB, every ``every_s`` from the first frame on."""
+    used: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _START, "replay", *argv, "--loop", "1000000"]
+        process = subprocess.Popen([*command, "--out", folder], stderr=subprocess.DEVNULL)
+        try:
+            while not frames_in(Path(folder)) and process.poll() is None:
+                time.sleep(0.5)
+            end = time.monotonic() + 60 * minutes
+            while time.monotonic() < end and process.poll() is None:
+                now = resident_mb(process.pid)
+                if now is not None:
+                    used.append(now)
+                    print(f"{frames_in(Path(folder)):7d} frames {now:8.1f} MB", flush=True)
+                time.sleep(every_s)
+        finally:
+            process.terminate()
+            process.wait()
+    return used
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
+    p.add_argument("--minutes", type=float, default=3.0, help="(%(default)s)")
+    p.add_argument("--every", type=float, default=5.0, metavar="S", help="(%(default)s)")
+    p.add_argument("--grow", type=float, default=0.03, help="allowed share (%(default)s)")
+    a, replay_options = p.parse_known_args()
+    used = soak(replay_options, a.minutes, a.every)
+    if len(used) < 9:
+        print("the replay ended too soon; run it by itself to see why", file=sys.stderr)
+        return 2
+    third = len(used) // 3
+    middle, last = median(used[third : 2 * third]), median(used[2 * third :])
+    growth = last / middle - 1
+    print(f"middle third {middle:.1f} MB, last third {last:.1f} MB: {100 * growth:+.2f} %")
+    return int(growth > a.grow)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
