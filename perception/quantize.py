@@ -258,11 +258,48 @@ def to_fp16(content: bytes) -> bytes:
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = onnx.load_from_string(content)
+    kept = after_heads(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights below FP16's least number, which become it
-        converted = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=after_heads(model)
-        )
+        converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    _without_detours(converted, set(kept))
     ordered = OnnxModel(converted)
     ordered.topological_sort()
     return bytes(ordered.model.SerializeToString())
+
+
+def _without_detours(model: onnx.ModelProto, kept: set[str]) -> None:
+    """Lead what one fp32 node hands to another past the two casts put between them.
+
+    The converter rounds every output of a node that stays in fp32 to FP16, and widens it again for
+    the next: a box edge right of pixel 512 would come out in steps of half a pixel.
+    """
+    graph = model.graph
+    made_by = {o: n for n in graph.node for o in n.output}
+
+    def narrows(n: onnx.NodeProto | None) -> bool:
+        if n is None or n.op_type != "Cast" or n.attribute[0].i != onnx.TensorProto.FLOAT16:
+            return False
+        source = made_by.get(n.input[0])
+        return source is not None and source.name in kept
+
+    past = {
+        n.output[0]: made_by[n.input[0]].input[0]
+        for n in graph.node
+        if n.op_type == "Cast"
+        and n.attribute[0].i == onnx.TensorProto.FLOAT
+        and narrows(made_by.get(n.input[0]))
+    }
+    outputs = {o.name for o in graph.output}
+    named = {source: name for name, source in past.items() if name in outputs}
+    for node in [n for n in graph.node if n.op_type == "Cast" and n.output[0] in past]:
+        graph.node.remove(node)
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            source = past.get(name, name)
+            node.input[i] = named.get(source, source)
+        for i, name in enumerate(node.output):
+            node.output[i] = named.get(name, name)
+    used = {i for n in graph.node for i in n.input} | outputs
+    for node in [n for n in graph.node if n.op_type == "Cast" and n.output[0] not in used]:
+        graph.node.remove(node)

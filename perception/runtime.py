@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from data.taxonomy import CLASSES
 from data.types import U8, Detections, Surfaces
 from perception.decode import OUTPUTS, decode_detections, decode_surfaces
 from perception.preprocess import LETTERBOX_RULE, letterbox
+from perception.tracking.calibration import Calibration, load_calibration
 
 if TYPE_CHECKING:
     from perception.detectors import Detector
@@ -66,6 +67,8 @@ class Model:
         input_size: (width, height) of the letterboxed input.
         meta: the file's own metadata.
         detector: of another project, whose objects are taken in place of the network's own.
+        scores: map from scores to probabilities, read from ``NAME.scores.json`` beside the file;
+            ``roadstack calibrate-scores`` fits one. The model's own scores stay as they are.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Model:
     meta: dict[str, str]
     session: Any
     detector: Detector | None = None
+    scores: Calibration | None = None
 
     @property
     def precision(self) -> str:
@@ -158,7 +162,11 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         content = path.read_bytes()
-        return content, ort.InferenceSession(content, options, providers=list(providers))
+        session = ort.InferenceSession(content, options, providers=list(providers))
+        for part in (*session.get_inputs(), *session.get_outputs()):
+            part.name, part.shape  # noqa: B018  their text, as the metadata's, may be none
+        dict(session.get_modelmeta().custom_metadata_map)
+        return content, session
     except OSError as e:
         raise InputError(f"model {path}: cannot be read ({e.strerror})") from e
     except Exception as e:  # ONNX Runtime raises its own classes, all meaning a bad file here
@@ -179,7 +187,18 @@ def load_model(
         InputError: missing file, not ONNX, not one of ours, or made for another runtime.
     """
     path = find_model(model)
-    return as_model(path, *open_session(path, threads), any_runtime)
+    found = as_model(path, *open_session(path, threads), any_runtime)
+    return replace(found, scores=scores_beside(path))
+
+
+def scores_beside(path: Path) -> Calibration | None:
+    """The score map ``NAME.scores.json`` beside ``NAME.onnx``, where there is one.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    file = path.with_suffix(".scores.json")
+    return load_calibration(file) if file.is_file() else None
 
 
 def as_model(path: Path, content: bytes, session: Any, any_runtime: bool = False) -> Model:

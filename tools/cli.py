@@ -30,7 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "bench loader": ("tools.bench_loader", "run_bench_loader"),
     "bench models": ("tools.bench_models", "run_bench_models"),
     "bench render": ("tools.bench_render", "run_bench_render"),
-    "replay": ("tools.replay", "run_replay"),
+    "replay": ("tools.fleet", "run_replay_command"),
     "diff": ("tools.diff", "run_diff"),
     "predict": ("tools.predict", "run_predict"),
     "evaluate": ("tools.evaluate", "run_evaluate"),
@@ -49,6 +49,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "score-tracks": ("tools.score_tracks", "run_score_tracks"),
     "plan": ("tools.plan", "run_plan"),
     "view": ("tools.view.serve", "run_view"),
+    "find": ("tools.find", "run_find"),
     "warmup": ("tools.warmup", "run_warmup"),
     "calibrate-scores": ("tools.calibrate_scores", "run_calibrate_scores"),
 }

@@ -12,7 +12,7 @@ from data.taxonomy import CLASSES
 from data.types import Detections, Sample
 from perception.detectors import Detector, load_detector
 from perception.metrics.detection import BoxTruth, evaluate_detections
-from perception.runtime import Model
+from perception.runtime import Model, scores_beside
 
 _NAMED = 5  # classes in a warning
 
@@ -47,7 +47,9 @@ def chosen_detector(a: argparse.Namespace) -> Detector | None:
 def with_detector(model: Model, a: argparse.Namespace) -> Model:
     """The model, its objects from ``--detector`` where that is given."""
     detector = chosen_detector(a)
-    return model if detector is None else replace(model, detector=detector)
+    if detector is None:
+        return model
+    return replace(model, detector=detector, scores=scores_beside(a.detector))
 
 
 def describe(d: Detector) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tools.option_parts import names as _names
 from tools.option_parts import path as _path
 from tools.option_parts import size as _size
 from tools.options_evaluate import add_compare, add_report_options, add_score_plans
+from tools.options_fleet import add_find, add_fleet_options
 from tools.options_replay import add_diff, add_replay_options
 from tools.options_view import add_view
 
@@ -54,13 +55,14 @@ def _add_replay(sub: argparse._SubParsersAction) -> None:
         "and write overlay.mp4, record.jsonl, timings.jsonl and summary.json. Without SOURCE a "
         "built-in synthetic drive is replayed.",
     )
-    p.add_argument("source", nargs="?", type=_path, help="video file or folder of images")
+    p.add_argument("source", nargs="*", type=_path, help="video, folder of images, bag; or several")
     p.add_argument("--out", type=_path, default=Path("runs/replay"), help="folder (%(default)s)")
     _add_log_options(p)
     p.add_argument("--camera", type=_path, metavar="FILE.toml", help="calibration of the camera")
     p.add_argument("--seed", type=int, default=0, help="of the built-in drive (0)")
     p.add_argument("--no-overlay", action="store_true", help="do not write overlay.mp4")
     add_replay_options(p)
+    add_fleet_options(p)
 
 
 def _add_predict(sub: argparse._SubParsersAction) -> None:
@@ -364,7 +366,7 @@ def build_parser(version: str) -> argparse.ArgumentParser:
         _add_render,
         _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
         _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, add_bench,
-        add_compare, add_score_plans, add_diff, add_view,
+        add_compare, add_score_plans, add_diff, add_view, add_find,
     ):  # fmt: skip
         add(sub)
     for p in sub.choices.values():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from tools.option_parts import path
+from tools.outputs import add_output_options
 
 
 def _from_one(text: str) -> int:
@@ -41,6 +42,15 @@ def _tolerance(text: str) -> tuple[str, float]:
 
 def add_replay_options(p: argparse.ArgumentParser) -> None:
     """How a replay is run: against the clock, with faults, over and over, or gone on with."""
+    p.add_argument(
+        "--topic", metavar="NAME", help="of a bag: the topic with the pictures (that with most)"
+    )
+    p.add_argument(
+        "--live", action="store_true",
+        help="SOURCE is a camera's number, /dev/videoN or a stream's address; Ctrl-C ends it",
+    )  # fmt: skip
+    p.add_argument("--html", action="store_true", help="also write replay.html, the viewer's page")
+    add_output_options(p, path)
     p.add_argument(
         "--realtime", action="store_true",
         help="frames come at the log's times; of those that came meanwhile the newest is taken "

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Any
 from data.camera import load_camera
 from data.errors import InputError
 from data.logs import Log, Selection, open_log
+from data.logs.live import LiveLog, ends_on_interrupt
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model
 from tools.detector import describe, with_detector
@@ -25,6 +26,7 @@ from tools.files import check_targets, make_folder, write_json
 from tools.inject import InjectedLog, load_faults
 from tools.machine import hardware
 from tools.memory import few_heaps, give_back
+from tools.outputs import open_outputs
 from tools.partial import Checkpoint, Partial, file_sha256, identity, partial_run
 from tools.pipeline import Consumer, prefetch
 from tools.progress import progress_bar
@@ -36,7 +38,7 @@ from tools.stack import Deadline, Stack
 from tools.tally import Tally
 from tools.warmup import announce_replay
 
-OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "summary.json")
+OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "replay.html", "summary.json")
 _LINES = ("record.jsonl", "timings.jsonl")
 _GIVE_BACK_FRAMES = 100
 
@@ -46,7 +48,7 @@ def open_sinks(a: argparse.Namespace, log: Log, stack: Stack, folder: Path) -> l
     sinks: list[Sink] = []
     if not a.no_overlay:
         sinks.append(OverlaySink(folder, log.nominal_fps, stack.vehicle))
-    return sinks
+    return [*sinks, *open_outputs(a, log.name)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +117,7 @@ def _ms_since(start: float) -> float:
 
 def _arrivals(a: argparse.Namespace, log: Log, done: int) -> Iterator[Arrival]:
     """The frames as they are to be taken, without the first ``done``."""
-    fed: Iterator[Fed] = prefetch(feed(log))
+    fed: Iterator[Fed] = prefetch(feed(log), 1 if isinstance(log, LiveLog) else 4)
     if a.realtime:
         yield from arriving(fed)
         return
@@ -177,8 +179,10 @@ def _open(a: argparse.Namespace) -> Log:
     else:
         log = open_log(
             a.source, start_s=a.start, stop_s=a.stop, every=a.every, max_frames=a.max_frames,
-            fps=a.fps,
+            fps=a.fps, topic=a.topic, live=a.live,
         )  # fmt: skip
+        for note in getattr(log, "notes", ()):
+            print(f"note: {note}", file=sys.stderr)
     if a.loop > 1:
         log = LoopedLog(log, a.loop)
     return InjectedLog(log, load_faults(a.inject)) if a.inject else log
@@ -186,6 +190,8 @@ def _open(a: argparse.Namespace) -> Log:
 
 def run_replay(a: argparse.Namespace) -> int:
     """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
+    if a.live and (a.loop > 1 or a.resume or a.inject or a.source is None):
+        raise InputError("--live: needs SOURCE, and goes with no --loop, --resume or --inject")
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
     model = with_detector(load_model(a.model, a.threads), a)
@@ -199,12 +205,13 @@ def run_replay(a: argparse.Namespace) -> int:
             stack = Stack(model, camera, a.deadline_ms / 1e3 if a.realtime else None)
             summary = _run(a, log, stack, partial)
             partial.finish(OUTPUTS)
-            if a.no_overlay:
-                (out / "overlay.mp4").unlink(missing_ok=True)
+            for name, unwanted in (("overlay.mp4", a.no_overlay), ("replay.html", not a.html)):
+                if unwanted:  # an earlier replay's
+                    (out / name).unlink(missing_ok=True)
     if partial is None:
         print(f"the earlier replay was complete: {out}")
     else:
-        _print(summary, out)
+        _print(summary, out, a.rerun, a.mcap)
     return 0
 
 
@@ -213,7 +220,8 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
     return {
         "record": SCHEMA,
         "roadstack": _versions()["roadstack"],
-        "source": identity(a.source),
+        "source": str(a.source) if a.live else identity(a.source),
+        "topic": a.topic,
         "model": model.sha256,
         "detector": model.detector.sha256 if model.detector else None,
         "camera": file_sha256(a.camera),
@@ -234,9 +242,10 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
     if partial.checkpoint is not None:
         stack.restore(partial.checkpoint.state)
         print(f"resumed after {partial.checkpoint.frames} frames", file=sys.stderr)
-    else:
+    elif not isinstance(log, LiveLog):
         stack.look_ahead(log)
-    with ExitStack() as files:
+    live = ends_on_interrupt(log) if isinstance(log, LiveLog) else nullcontext()
+    with live, ExitStack() as files:
         sinks = files.enter_context(Sinks(open_sinks(a, log, stack, partial.path)))
         if partial.checkpoint is not None and not sinks.resumable:
             raise InputError("--resume: not with an output that cannot be gone on with")
@@ -249,6 +258,10 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
         OverlaySink.join(partial.path, partial.path / "overlay.mp4")
     summary = _summary(log, writer.tally, stack.model, a)
     write_json(partial.path / "summary.json", summary)
+    if a.html:
+        from tools.view.player import write_page
+
+        write_page(partial.path, partial.path / "replay.html")
     return summary
 
 
@@ -303,7 +316,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
     }
 
 
-def _print(s: dict[str, Any], out: Path) -> None:
+def _print(s: dict[str, Any], out: Path, *more: Path | None) -> None:
     for warning in s["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
     print(
@@ -318,4 +331,5 @@ def _print(s: dict[str, Any], out: Path) -> None:
         print(f"{s['frames_with_faults']} frames with faults: {counts}")
     for reason, count in list(s["reasons"].items())[:5]:
         print(f"  {count:5d} x {reason}")
-    print(f"written to {out}: {', '.join(n for n in OUTPUTS if (out / n).exists())}")
+    files = [n for n in OUTPUTS if (out / n).exists()]
+    print(f"written to {out}: {', '.join([*files, *map(str, filter(None, more))])}")

@@ -41,6 +41,14 @@ class ResumableSink(Sink, Protocol):
         """Go on behind the first ``frames`` frames, which end at a ``cut``."""
 
 
+@runtime_checkable
+class DiscardableSink(Sink, Protocol):
+    """A sink whose ``close`` publishes what was written; a failed replay discards it instead."""
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+
+
 class Sinks:
     """A context over open sinks: they are closed at its end, whatever happens."""
 
@@ -80,7 +88,10 @@ class Sinks:
         failed: Exception | None = None
         for sink in self._sinks:
             try:
-                sink.close()
+                if kind is not None and isinstance(sink, DiscardableSink):
+                    sink.discard()
+                else:
+                    sink.close()
             except Exception as e:  # the others are closed all the same
                 failed = failed or e
         if failed is not None and kind is None:

@@ -13,7 +13,9 @@ import numpy as np
 
 from data.camera import Camera
 from data.errors import InputError
+from data.taxonomy import CLASSES
 from data.types import (
+    U8,
     CostGrid,
     Detections,
     Frame,
@@ -31,9 +33,9 @@ from planning.planner import Planner, PlannerConfig
 from planning.vehicle import Vehicle
 from tools.camera_check import CameraCheck
 
-# Raw scores of `base`: on bdd100k_subset val F1 is best near 0.3, and nine of ten vehicles
+# For raw scores: on bdd100k_subset val `base`'s F1 is best near 0.3, and nine of ten vehicles
 # scored 0.5 or more are right.
-TRACKING = TrackerConfig(
+RAW = TrackerConfig(
     high_score=0.25,
     low_score=0.12,
     birth_score=0.34,
@@ -41,7 +43,19 @@ TRACKING = TrackerConfig(
     duplicate_iou=0.4,
     double_iou=0.5,
 )
-MIN_SCORE = TRACKING.low_score
+# The same thresholds of `base`'s vehicles as probabilities, for models with a score map.
+PROBABLE = TrackerConfig(
+    high_score=0.14,
+    low_score=0.014,
+    birth_score=0.35,
+    sure_score=0.91,
+    report_score=0.245,
+    keep_score=0.008,
+    fade_odds_ps=55.0,
+    duplicate_iou=0.4,
+    double_iou=0.5,
+)
+_LEAST_SCORE = 0.05  # of what is mapped: the maps are fitted above it
 # the ground look-up is made anew only when the horizon has moved by more than this
 _CAMERA_STEP = 0.004  # of the picture's height
 _LOOK_AHEAD = 12  # frames
@@ -55,19 +69,37 @@ class CameraSource:
     _filter: VanishingPointFilter | None = None
     _current: Camera | None = None
     _at: tuple[float, float] = (0.0, 0.0)
+    _note: str = ""
 
-    def for_size(self, width_px: int, height_px: int) -> Camera:
-        """The camera for pictures of this size.
+    def of(self, frame: Frame) -> Camera:
+        """The camera of a frame: that given, the log's own, or one assumed and turned so far.
 
         Raises:
             InputError: the given calibration is of another aspect.
         """
+        height, width = frame.image.shape[:2]
+        if self.given is None and self._is_whole(frame.camera):
+            assert frame.camera is not None
+            return frame.camera
+        return self._for_size(width, height, frame.camera)
+
+    def turns(self, frame: Frame) -> bool:
+        """Whether the lane lines turn this frame's camera."""
+        return self.given is None and not self._is_whole(frame.camera)
+
+    @staticmethod
+    def _is_whole(camera: Camera | None) -> bool:
+        """Calibrated, its angles too; a log may know no more than the lens."""
+        return camera is not None and camera.angle_std_rad is None
+
+    def _for_size(self, width_px: int, height_px: int, lens: Camera | None) -> Camera:
         now = self._current
         if now is not None and (now.width_px, now.height_px) == (width_px, height_px):
             return now
         if self.given is None:
             self._filter = VanishingPointFilter(width_px, height_px)
-            self._current = Camera.assumed(width_px, height_px)
+            self._current = lens or Camera.assumed(width_px, height_px)
+            self._note = "assumed lens" if lens is None else f"{lens.source}, mounting assumed"
             self._at = (self._current.matrix[0, 2], self._current.horizon_row_px)
             return self._current
         own, theirs = self.given.width_px / self.given.height_px, width_px / height_px
@@ -87,7 +119,7 @@ class CameraSource:
         moved = max(abs(vp.u_px - self._at[0]), abs(vp.v_px - self._at[1]))
         if vp.confident and moved > _CAMERA_STEP * camera.height_px:
             self._at = (vp.u_px, vp.v_px)
-            note = "assumed lens, horizon from lane lines"
+            note = f"{self._note}, horizon from lane lines"
             turned = camera.with_vanishing_point(vp.u_px, vp.v_px, note)
             fx, fy = float(camera.matrix[0, 0]), float(camera.matrix[1, 1])
             self._current = replace(turned, angle_std_rad=(vp.std_v_px / fy, vp.std_u_px / fx))
@@ -106,7 +138,7 @@ class Stack:
         self, model: Model, camera: Camera | None = None, deadline_s: float | None = None
     ) -> None:
         self.model = model
-        self.tracker = Tracker(TRACKING)
+        self.tracker = Tracker(RAW if model.scores is None else PROBABLE)
         self.planner = Planner(config=PlannerConfig(deadline_s=deadline_s))
         self.vehicle: Vehicle = self.planner.vehicle
         self.camera = CameraSource(camera)
@@ -118,11 +150,21 @@ class Stack:
     def warm_up(self) -> None:
         """Run the network once and compile the planner's kernels, so that frames are timed."""
         canvas = blank_input(self.model.input_size)
-        _, surfaces = self.model(canvas, MIN_SCORE)
+        _, surfaces = self._look(canvas)
         height, width = canvas.shape[:2]
         road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
         camera = Camera.assumed(width, height)
         Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
+
+    def _look(self, image: U8) -> tuple[Detections, Surfaces]:
+        """Objects with probabilities, where the model has a map to them, and surfaces."""
+        least, scores = self.tracker.config.low_score, self.model.scores
+        if scores is None:
+            return self.model(image, least)
+        found, surfaces = self.model(image, _LEAST_SCORE)
+        kind = np.array(CLASSES)[found.class_id]
+        likely = scores.probability(kind, found.score.astype(np.float64)).astype(np.float32)
+        return replace(found, score=likely).select(likely >= least), surfaces
 
     def look_ahead(self, frames: Iterable[Frame]) -> None:
         """Settle an assumed camera on the first frames of a recorded drive, before any is judged.
@@ -132,11 +174,10 @@ class Stack:
         if self.camera.given is not None:
             return
         for frame in islice(frames, _LOOK_AHEAD):
-            if frame.camera is not None:
+            if not self.camera.turns(frame):
                 return
-            height, width = frame.image.shape[:2]
-            _, surfaces = self.model(frame.image, MIN_SCORE)
-            self.camera.refined(self.camera.for_size(width, height), surfaces)
+            _, surfaces = self._look(frame.image)
+            self.camera.refined(self.camera.of(frame), surfaces)
 
     def state(self) -> dict[str, Any]:
         """All that the next frames depend on, as ``tools.snapshot`` can write it."""
@@ -198,11 +239,10 @@ class Stack:
         )
 
     def _perceive(self, frame: Frame, clock: _Clock, faults: list[str]) -> Scene:
-        height, width = frame.image.shape[:2]
-        camera = frame.camera or self.camera.for_size(width, height)
-        detections, surfaces = self.model(frame.image, MIN_SCORE)
+        camera = self.camera.of(frame)
+        detections, surfaces = self._look(frame.image)
         clock.mark("network")
-        if frame.camera is not None or self.camera.given is not None:
+        if not self.camera.turns(frame):
             fault = self.camera_check.update(camera, surfaces)
             faults += [fault] if fault else []
         else:
@@ -218,7 +258,7 @@ class Stack:
     def _coast(self, frame: Frame) -> Scene:
         """A scene without a look at the picture: tracks where they should be by now."""
         height, width = frame.image.shape[:2]
-        camera = frame.camera or self.camera.for_size(width, height)
+        camera = self.camera.of(frame)
         config = self.tracker.config
         # nothing was looked at: that nothing was seen makes no object less likely
         self.tracker.config = replace(config, fade_odds_ps=0.0)

@@ -2,7 +2,8 @@
 
 A feature pyramid (Lin et al. 2017) over EfficientNet-Lite0 ends at stride 4. Objects are peaks
 of a centre heat map with box edges regressed at the peak (CenterNet, Zhou et al. 2019; TTFNet,
-Liu et al. 2020), so no non-maximum suppression is needed. Surfaces come out at stride 2.
+Liu et al. 2020), so no non-maximum suppression is needed; the edges have a depthwise stage of
+their own, as what tells a class does not tell where it ends. Surfaces come out at stride 2.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class MultiTaskNet(nn.Module):
         self.backbone = EfficientNetLite0()
         self.pyramid = Pyramid(self.backbone.channels, width)
         self.det_stem = conv(width, width)
+        self.box_stem = nn.Sequential(conv(width, width, groups=width), nn.Conv2d(width, width, 1))
         self.heat = nn.Conv2d(width, len(CLASSES), 1)
         self.box = nn.Conv2d(width, 4, 1)
         self.mask_stem = conv(width, width // 2)
@@ -111,4 +113,5 @@ class MultiTaskNet(nn.Module):
         """``image`` (n, 3, h, w) RGB in [-1, 1]; h and w are multiples of 32."""
         x = self.pyramid(self.backbone(image))
         d = self.det_stem(x)
-        return finish(self.heat(d), self.box(d), self.mask(self.mask_stem(x)))
+        edges = self.box(d + self.box_stem(d))  # sharper than what tells the class
+        return finish(self.heat(d), edges, self.mask(self.mask_stem(x)))

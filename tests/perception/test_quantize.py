@@ -178,6 +178,22 @@ def test_a_lone_outlier_is_clipped_and_a_full_range_is_kept():
     assert low == -high
 
 
+def test_nothing_behind_the_heads_is_rounded_to_fp16(fp32, canvases):
+    """A box edge in FP16 would come out in steps of half a pixel right of pixel 512."""
+    model = onnx.load_from_string(to_fp16(fp32))
+    onnx.checker.check_model(model)
+    behind = set(after_heads(onnx.load_from_string(fp32)))
+    made_by = {o: n.name for n in model.graph.node for o in n.output}
+    narrowed = [
+        n.input[0]
+        for n in model.graph.node
+        if n.op_type == "Cast" and n.attribute[0].i == onnx.TensorProto.FLOAT16
+    ]
+    assert narrowed  # the picture is
+    assert not [name for name in narrowed if made_by.get(name) in behind]
+    assert {o.name for o in model.graph.output} <= set(made_by)
+
+
 def test_weights_of_fp16_are_half_and_outputs_are_not(fp32):
     model = onnx.load_from_string(to_fp16(fp32))
     onnx.checker.check_model(model)

@@ -1,0 +1,241 @@
+"""Searching records: the condition's language, the tables behind it, moments and clips."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from data.logs import open_log
+from planning.scores import Limits
+from tools.cli import main
+from tools.find import Match, merge
+from tools.find_condition import parse_condition
+from tools.score_plans import score_row
+from tools.view.video import VideoWriter
+
+COLUMNS = {"ttc_s": 'f."ttc_s"', "class": 'o."class"', "t_s": 'f."t_s"', "has_path": "f.p"}
+
+
+def sql(text: str) -> str:
+    return parse_condition(text, COLUMNS).sql
+
+
+def refused(text: str) -> str:
+    with pytest.raises(InputError) as e:
+        parse_condition(text, COLUMNS)
+    assert "\n" not in str(e.value)
+    return str(e.value)
+
+
+def test_a_condition_is_written_anew_as_sql():
+    assert sql("ttc_s < 2 and class == 'person'") == (
+        '((f."ttc_s" < CAST(2 AS DOUBLE)) AND (o."class" = \'person\'))'
+    )
+    assert sql('not class in ("a", "b")') == "(NOT (o.\"class\" IN ('a', 'b')))"
+    assert sql("has_path") == "f.p"
+    found = parse_condition("t_s > 1 or ttc_s is not null", COLUMNS)
+    assert found.columns == ("t_s", "ttc_s")
+
+
+def test_a_quote_in_a_text_stays_in_it():
+    assert sql("class = 'a'' or 1=1 --'") == "(o.\"class\" = 'a'' or 1=1 --')"
+    assert sql('class = "it\'s"') == "(o.\"class\" = 'it''s')"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ttc_s < 2; drop table frames", "ttc_s < 2 -- x", "ttc_s < (select 1)", "1 = 1) or (1 = 1",
+        "ttc_s in (select t_s)", "read_text('/etc/passwd') = 'x'", "class like", "ttc_s < 2 2",
+        "exists (1)", "f.ttc_s < 1", "ttc_s < $1", "ttc_s::int < 1", "", "ttc_s", "'a'",
+        "(" * 500 + "1", "-" * 500 + "1 < 2", "ttc_s < 1e", "class = 'open", "/* */ ttc_s < 1",
+    ],
+)  # fmt: skip
+def test_what_is_no_boolean_expression_is_refused(text):
+    refused(text)
+
+
+def test_an_unknown_column_names_the_nearest():
+    assert "did you mean 'ttc_s'" in refused("ttc < 2")
+    assert "quotes: 'person'" in refused("class == person")
+
+
+def track(number: int, kind: str, x: float, vx: float = 0.0) -> dict:
+    return {
+        "id": number, "class": kind, "score": 0.9, "xyxy": [1, 2, 30, 40], "age_s": 1.0,
+        "since_update_s": 0.0, "position_m": [x, 0.0], "position_std_m": [1.0, 1.0],
+        "velocity_mps": [vx, 0.0],
+    }  # fmt: skip
+
+
+def write_run(folder: Path, tracks: dict[int, list[dict]], frames: int = 30) -> Path:
+    """A run at 10 frames a second, driving straight on at 10 m/s, with its overlay: frame n is a
+    picture of grey 8 n."""
+    folder.mkdir(parents=True)
+    points = [[float(x), 0.0, 0.0, 10.0, 0.0, x / 10] for x in range(0, 41, 5)]
+    records, times = [], []
+    for n in range(frames):
+        faults = ["black: nothing to see"] if n == 4 else []
+        records.append(
+            {"schema": "roadstack-record-1", "index": 100 + n, "t_ns": n * 100_000_000 + 5,
+             "faults": faults, "tracks": tracks.get(n, []), "detections": [],
+             "plan": {"status": "OK", "reason": "it's \"free\"", "length_m": 40.0,
+                      "points": points}}
+        )  # fmt: skip
+        times.append({"index": 100 + n, "stage_ms": {"decode": 5.0, "plan": 2.0 + n},
+                      "deadline_missed": False})  # fmt: skip
+    for name, rows in (("record.jsonl", records), ("timings.jsonl", times)):
+        (folder / name).write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (folder / "summary.json").write_text(json.dumps({"source": "/x/a log.mp4"}))
+    with VideoWriter(folder / "overlay.mp4", 64, 32, 10.0) as video:
+        for n in range(frames):
+            video.write(np.full((32, 64, 3), 8 * n, np.uint8), n * 100_000_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs, one in a folder with a difficult name; a person 8 m ahead in frames 10 to 14."""
+    pytest.importorskip("duckdb")
+    root = tmp_path_factory.mktemp("runs")
+    near = [track(7, "person", 8.0, -10.0), track(8, "vehicle", 30.0)]
+    write_run(root / "one", dict.fromkeys([*range(10, 15), 20], near))
+    write_run(root / "sub" / "it's [2]*", {3: [track(1, "vehicle", 30.0, 5.0)]})
+    return root
+
+
+def find(root: Path, condition: str, tmp_path: Path, *more: str) -> list[dict]:
+    out = tmp_path / "m.json"
+    assert main(["find", str(root), condition, "--out", str(out), *more]) == 0
+    return json.loads(out.read_text())["moments"]
+
+
+def test_frames_close_together_are_one_moment(runs, tmp_path):
+    found = find(runs, "ttc_s < 1 and class == 'person'", tmp_path, "--gap", "0.5")
+    assert [(m["run"], m["first"], m["last"], m["frames"]) for m in found] == [
+        ("one", 10, 14, 5), ("one", 20, 20, 1),
+    ]  # fmt: skip
+    assert found[0]["objects"] == [7] and found[0]["log"] == "a log.mp4"
+    assert found[0]["first_index"] == 110 and found[0]["from_s"] == pytest.approx(1.0, abs=1e-6)
+    line = (runs / "one" / "record.jsonl").read_text().splitlines()[10]
+    assert found[0]["values"]["ttc_s"] == [score_row(json.loads(line), Limits()).collision_s]
+    together = find(runs, "ttc_s < 1 and class == 'person'", tmp_path, "--gap", "0.6")
+    assert [(m["first"], m["last"], m["frames"]) for m in together] == [(10, 20, 6)]
+
+
+def test_frames_without_objects_are_found_too(runs, tmp_path):
+    found = find(runs, "class == 'person' or faults like '%black%'", tmp_path, "--gap", "0.1")
+    assert [(m["run"], m["first"]) for m in found] == [
+        ("one", 4), ("one", 10), ("one", 20), ("sub/it's [2]*", 4),
+    ]  # fmt: skip
+
+
+def test_columns_of_frames_and_objects(runs, tmp_path):
+    cases = {
+        "n_person = 1 and n_objects = 2 and nearest_class = 'person' and nearest_m = 8": 6,
+        "plan_ms between 2 and 3.5": 4,
+        "frame_ms = plan_ms and decode_ms = 5": 60,
+        "reason = 'it''s \"free\"' and speed_target_mps = 10": 60,
+        "class = 'vehicle' and vx_mps > 1 and object_ttc_s is null": 1,
+        "index >= 125 and has_path and not run = 'one'": 5,
+        "id = 7 and object_ttc_s < 1 and distance_m = hypot(x_m, y_m)": 6,
+    }
+    for condition, frames in cases.items():
+        found = find(runs, condition, tmp_path)
+        assert sum(m["frames"] for m in found) == frames, condition
+
+
+def test_a_changed_record_is_read_anew(tmp_path):
+    pytest.importorskip("duckdb")
+    run = write_run(tmp_path / "r", {}, frames=3)
+    assert len(find(run, "n_vehicle > 0", tmp_path)) == 0
+    before = (run / "frames.parquet").stat().st_mtime_ns
+    assert len(find(run, "t_s >= 0", tmp_path)) == 1
+    assert (run / "frames.parquet").stat().st_mtime_ns == before
+    lines = (run / "record.jsonl").read_text().replace(
+        '"tracks": []', f'"tracks": [{json.dumps(track(1, "vehicle", 9.0))}]'
+    )  # fmt: skip
+    (run / "record.jsonl").write_text(lines)
+    found = find(run, "n_vehicle > 0", tmp_path)
+    assert [(m["run"], m["frames"]) for m in found] == [("r", 3)]
+    assert not [p for p in os.listdir(run) if p.endswith(".part")]
+
+
+def test_clips_hold_the_moment_and_its_margin_to_the_frame(runs, tmp_path):
+    found = find(runs, "frame between 10 and 14", tmp_path, "--clips", str(tmp_path / "c"),
+                 "--margin", "0.2")  # fmt: skip
+    assert [m["clip"] for m in found] == ["one_1.00-1.40.mp4", "sub_it_s_2_1.00-1.40.mp4"]
+    frames = list(open_log(tmp_path / "c" / found[0]["clip"]))
+    whole = np.array([f.image.mean() for f in open_log(runs / "one" / "overlay.mp4")])
+    nearest = [int(np.abs(whole - f.image.mean()).argmin()) for f in frames]
+    assert nearest == list(range(8, 17))
+    assert [f.t_ns for f in frames] == [n * 100_000_000 for n in range(9)]
+
+
+def test_a_clip_at_the_beginning_is_not_longer_than_the_video(runs, tmp_path):
+    find(runs, "frame < 2 and run = 'one'", tmp_path, "--clips", str(tmp_path / "c"))
+    (clip,) = (tmp_path / "c").iterdir()
+    assert len(list(open_log(clip))) == 12
+
+
+def test_moments_as_csv(runs, tmp_path):
+    out = tmp_path / "m.csv"
+    assert main(["find", str(runs), "class = 'person'", "--out", str(out)]) == 0
+    with out.open() as f:
+        rows = list(csv.DictReader(f))
+    assert rows[0]["run"] == "one" and rows[0]["objects"] == "7"
+    assert rows[0]["class_least"] == "person" and rows[0]["frames"] == "5"
+
+
+def test_merging_does_not_cross_runs_or_go_back_in_time():
+    def match(run: str, frame: int, t_s: float) -> Match:
+        return Match(run, run, frame, frame, t_s, t_s, [], {"x": [frame], "s": ["b", "a"]})
+
+    found = list(merge([match("a", 0, 0), match("a", 1, 0.1), match("b", 0, 0.2),
+                        match("b", 1, 0.1)], 0.5))  # fmt: skip
+    assert [(m.run, m.frames) for m in found] == [("a", 2), ("b", 1), ("b", 1)]
+    assert found[0].values == {"x": [0, 1], "s": ["a", "b"]}
+
+
+def wrong(capfd: pytest.CaptureFixture, *argv: str) -> str:
+    assert main(["find", *argv]) == 2
+    said = capfd.readouterr().err.strip().splitlines()
+    assert "Traceback" not in said[-1]
+    return said[-1]
+
+
+def test_wrong_input_gets_one_line(runs, tmp_path, capfd):
+    assert "no such folder" in wrong(capfd, str(tmp_path / "no"), "t_s < 1")
+    assert "no record.jsonl" in wrong(capfd, str(tmp_path), "t_s < 1")
+    assert "did you mean 'distance_m'" in wrong(capfd, str(runs), "distanc_m < 1")
+    assert "cannot be evaluated" in wrong(capfd, str(runs), "class < 3")
+    assert ".json or .csv" in wrong(capfd, str(runs), "t_s < 1", "--out", str(tmp_path / "m"))
+    assert "CONDITION" in wrong(capfd, str(runs))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "record.jsonl").write_text('{"schema": "roadstack-record-1"}\n')
+    assert "line 1" in wrong(capfd, str(tmp_path), "t_s < 1")
+
+
+def test_columns_are_listed(runs, capfd):
+    assert main(["find", str(runs), "--columns"]) == 0
+    said = capfd.readouterr().out
+    assert "ttc_s" in said and "plan_ms" in said and "object_ttc_s" in said
+
+
+def test_the_database_reads_no_other_file(runs, tmp_path):
+    from tools.find import Tables
+
+    (tmp_path / "secret").write_text("x")
+    with Tables(runs) as tables:
+        for sql in (f"SELECT * FROM read_text('{tmp_path}/secret')",
+                    f"COPY (SELECT 1) TO '{tmp_path}/new'", "SET enable_external_access = true",
+                    f"ATTACH '{tmp_path}/new.db'"):  # fmt: skip
+            with pytest.raises(InputError):
+                list(tables.query(sql))
+    assert os.listdir(tmp_path) == ["secret"]
