@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
+import sys
 import tomllib
 import types
 import typing
@@ -17,16 +19,21 @@ from typing import Any, TypeVar
 from data.errors import InputError
 
 T = TypeVar("T")
+_LONGEST = 1_000_000
+_DEEP_KEY = re.compile(r"(?:[\w\"'-]+[ \t]*\.[ \t]*){50}")
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
     """Read a TOML file; ``what`` it is stands in the message of an InputError."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if len(text) > _LONGEST or _DEEP_KEY.search(text):  # the parser takes minutes for those
+            raise ValueError(f"longer than {_LONGEST} characters, or a key of 50 parts")
+        return tomllib.loads(text)
     except OSError as e:
         raise InputError(f"{what} {path}: cannot be read ({e.strerror})") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise InputError(f"{what} {path}: not valid TOML ({e})") from e
+    except (ValueError, RecursionError) as e:  # of the parser, of text, of a number's length
+        raise InputError(f"{what} {path}: not valid TOML ({e!s:.200})") from e
 
 
 def load_config(cls: type[T], path: Path | None = None, overrides: tuple[str, ...] = ()) -> T:
@@ -96,6 +103,8 @@ def _cast(hint: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: expected {len(args)} values, given {len(value)}")
         return tuple(_cast(a, v, where) for a, v in zip(args, value, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:
+            raise InputError(f"{where}: expected a number, given one of {len(str(value))} digits")
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)

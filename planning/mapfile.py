@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import InputError
+from data.logs.image_size import image_size_px
+from data.yaml_text import load_yaml
 from planning.hybrid_astar import MAX_CELL_M, MAX_CELLS, MIN_CELL_M
 
 F64 = NDArray[np.float64]
@@ -19,6 +21,7 @@ Mask = NDArray[np.bool_]
 
 _KEYS = ("image", "resolution", "origin", "occupied_thresh", "free_thresh", "negate")
 _MAX_YAML_BYTES = 100_000
+_MAX_PICTURE_BYTES = 8 * MAX_CELLS + 100_000  # four channels of 16 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_YAML_BYTES:
             raise InputError(f"{path}: too large for the YAML file of a map")
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path.read_text(encoding="utf-8-sig"))
     except OSError as e:
         raise InputError(f"{path}: cannot be read ({e.strerror or e})") from e
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as e:
@@ -98,17 +101,20 @@ def _read_picture(path: Path, name: Any) -> NDArray[np.float64]:
     file = path.parent / name
     if not file.is_file():
         raise InputError(f"{path}: image {file} does not exist")
+    size, picture = (0, 0), None
     try:
-        picture = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        picture = None
+        content = file.read_bytes() if file.stat().st_size <= _MAX_PICTURE_BYTES else b""
+        size = image_size_px(content) or (0, 0)  # looked at before room is made for it
+        if 0 < size[0] * size[1] <= MAX_CELLS:
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, OSError):
+        pass
+    if size[0] * size[1] > MAX_CELLS:
+        raise InputError(
+            f"{path}: image of {size[0]}x{size[1]} cells, at most {MAX_CELLS} are taken"
+        )
     if picture is None or picture.size == 0:
         raise InputError(f"{path}: image {file} cannot be read; expected a PGM or PNG file")
-    if picture.shape[0] * picture.shape[1] > MAX_CELLS:
-        raise InputError(
-            f"{path}: image of {picture.shape[1]}x{picture.shape[0]} cells, at most {MAX_CELLS} "
-            "are taken"
-        )
     white = 1.0 if picture.dtype.kind == "f" else float(2 ** (8 * picture.itemsize) - 1)
     value = np.asarray(picture, np.float64) / white
     if value.ndim == 2:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 from data.errors import InputError
 
+_LEAST, _LARGEST = 0.01, 1e6  # m, rad, m/s or m/s^2
+
 
 @dataclass(frozen=True)
 class Vehicle:
@@ -37,8 +39,11 @@ class Vehicle:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"vehicle {f.name}: expected a number above 0, given {value}")
+            if not _LEAST <= value <= _LARGEST:  # false for NaN too
+                raise InputError(
+                    f"vehicle {f.name}: expected a number above 0, from {_LEAST:g} to "
+                    f"{_LARGEST:g}, given {value!s:.60}"
+                )
         if self.max_steer_rad >= math.pi / 2:
             raise InputError(
                 f"vehicle max_steer_rad: expected below {math.pi / 2:.2f} (radians, not degrees), "

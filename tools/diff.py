@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,7 @@ TOLERANCES = {
     "plan.t_s": 0.2,
 }
 _MATCH_IOU = 0.5
+_MAX_LINE = 32 << 20  # characters; a frame of a thousand objects takes a hundredth
 _POINT = ("yaw_rad", "speed_mps", "curvature_1pm", "t_s")
 
 Row = dict[str, Any]
@@ -88,11 +90,21 @@ def compare_records(a: Iterator[Row], b: Iterator[Row], tolerance: dict[str, flo
         if row_a is None or row_b is None:
             found.append(("frame", math.inf, f"only in {'B' if row_a is None else 'A'}"))
         else:
-            found.extend(row_differences(row_a, row_b))
-        index = int((row_a or row_b)["index"])
+            try:
+                found.extend(row_differences(row_a, row_b))
+            except Exception as e:  # whatever a line of other fields or kinds brings about
+                reason = f"{type(e).__name__} {e!s:.100}"
+                raise InputError(f"line {result.frames + 1}: no line of {SCHEMA} ({reason})") from e
+        index = _index(row_a or row_b)
         result.frames += 1
         _enter(result, found, index, tolerance)
     return result
+
+
+def _index(row: Row) -> int:
+    if not isinstance(row["index"], int):
+        raise InputError(f"index {row['index']!r:.60}: expected a frame's number")
+    return row["index"]
 
 
 def _enter(
@@ -142,7 +154,7 @@ def _distance(a: Any, b: Any) -> float:
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         return max((_distance(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
-    return abs(a - b) if numbers else (0.0 if a == b else math.inf)
+    return float(abs(a - b)) if numbers else (0.0 if a == b else math.inf)
 
 
 def _detections(a: list[Row], b: list[Row]) -> Iterator[tuple[str, float, str]]:
@@ -219,16 +231,17 @@ def read_record(path: Path) -> Iterator[Row]:
     file = path / "record.jsonl" if path.is_dir() else path
     try:
         with _opened(file) as f:
-            for number, line in enumerate(f, 1):
+            # a line is read up to a limit: a packed one may be of any length
+            for number, line in enumerate(iter(lambda: f.readline(_MAX_LINE), ""), 1):
                 try:
                     row = json.loads(line)
                     known = isinstance(row, dict) and row.get("schema") == SCHEMA
-                except ValueError:
+                except (ValueError, RecursionError):
                     known = False
                 if not known or not {"index", "t_ns", "faults", "plan"} <= set(row):
                     raise InputError(f"{file}: line {number} is no line of {SCHEMA}")
                 yield row
-    except (OSError, UnicodeDecodeError, EOFError) as e:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as e:
         hint = "; give the folder of a finished replay" if path.is_dir() else ""
         raise InputError(
             f"{file}: cannot be read ({getattr(e, 'strerror', None) or e}){hint}"

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 DECODERS = ("yolox", "yolov8", "nanodet")  # as in perception.detectors
+BLURRED = ("faces", "plates")  # as in tools.privacy
 
 
 def path(text: str) -> Path:
@@ -42,6 +43,33 @@ def add_detector_options(p: argparse.ArgumentParser) -> None:
         help="its classes, NAME or NAME=OURS a line, or YAML with 'names' (the file's own, COCO's)",
     )  # fmt: skip
     p.add_argument("--detector-size", type=size, metavar="WxH", help="where its input size is open")
+
+
+def _blurred(text: str) -> list[str]:
+    given = names(text)
+    if not given or set(given) - set(BLURRED):
+        expected = ", ".join(BLURRED)
+        raise argparse.ArgumentTypeError(f"expected one or more of {expected}, given '{text}'")
+    return sorted(set(given))
+
+
+def add_blur_options(p: argparse.ArgumentParser) -> None:
+    """Options that keep persons and number plates out of what is written."""
+    p.add_argument(
+        "--blur", type=_blurred, metavar="KIND[,KIND]",
+        help="make faces, plates or both unreadable in all pictures written: without a detector "
+        "of them, the upper half of persons and vehicles below the roof, as far as they are found. "
+        "About one in ten is not: look through the pictures before you pass them on",
+    )  # fmt: skip
+    p.add_argument(
+        "--blur-detector", type=path, metavar="FILE.onnx",
+        help="blur every box of this detector instead, whatever its class",
+    )  # fmt: skip
+    p.add_argument("--blur-decoder", choices=DECODERS, help="family of --blur-detector")
+    p.add_argument(
+        "--blur-names", type=path, metavar="FILE",
+        help="its classes, each given one of ours: face=person, plate=vehicle",
+    )  # fmt: skip
 
 
 def add_bench(sub: argparse._SubParsersAction) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from tools.option_parts import path
+from tools.option_parts import add_blur_options, path
 from tools.outputs import add_output_options
 
 
@@ -51,6 +51,7 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument("--html", action="store_true", help="also write replay.html, the viewer's page")
     add_output_options(p, path)
+    add_blur_options(p)
     p.add_argument(
         "--realtime", action="store_true",
         help="frames come at the log's times; of those that came meanwhile the newest is taken "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.config import read_toml
 from data.errors import InputError
 from planning.hybrid_astar import DrivenPath, HybridConfig, compile_kernels, plan_path
 from planning.lattice import expand
@@ -50,12 +50,7 @@ def load_vehicle(path: Path) -> Vehicle:
     Raises:
         InputError: unreadable, an unknown key, or a value that cannot be.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as e:
-        raise InputError(f"--vehicle {path}: cannot be read ({e.strerror or e})") from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise InputError(f"--vehicle {path}: is no valid TOML ({e})") from e
+    content = read_toml(path, "--vehicle")
     values: dict[str, Any] = content.get("vehicle", content)
     known = {f.name: getattr(DEFAULT_VEHICLE, f.name) for f in fields(Vehicle)}
     if not isinstance(values, dict):

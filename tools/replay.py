@@ -20,6 +20,7 @@ from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model
+from tools import privacy
 from tools.detector import describe, with_detector
 from tools.feed import Fed, feed
 from tools.files import check_targets, make_folder, write_json
@@ -194,7 +195,7 @@ def run_replay(a: argparse.Namespace) -> int:
         raise InputError("--live: needs SOURCE, and goes with no --loop, --resume or --inject")
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
-    model = with_detector(load_model(a.model, a.threads), a)
+    model = privacy.watched(with_detector(load_model(a.model, a.threads), a), a)
     out = make_folder(a.out)
     model_file = Path(a.model) if Path(a.model).exists() else None
     check_targets(out, OUTPUTS, (a.source, a.camera, a.inject, model_file))
@@ -227,6 +228,7 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
         "camera": file_sha256(a.camera),
         "faults": file_sha256(a.inject),
         "overlay": not a.no_overlay,
+        "blur": [*(a.blur or ()), file_sha256(a.blur_detector), file_sha256(a.blur_names)],
         **{
             f"--{name.replace('_', '-')}": getattr(a, name)
             for name in (
@@ -246,7 +248,8 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
         stack.look_ahead(log)
     live = ends_on_interrupt(log) if isinstance(log, LiveLog) else nullcontext()
     with live, ExitStack() as files:
-        sinks = files.enter_context(Sinks(open_sinks(a, log, stack, partial.path)))
+        opened = open_sinks(a, log, stack, partial.path)
+        sinks = files.enter_context(privacy.over(opened, stack.model, partial.path))
         if partial.checkpoint is not None and not sinks.resumable:
             raise InputError("--resume: not with an output that cannot be gone on with")
         writer = _Writer(partial, sinks, files)
@@ -310,6 +313,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
             "precision": model.meta.get("roadstack.precision", ""),
         },
         **({"detector": describe(model.detector)} if model.detector else {}),
+        **privacy.summary(model),
         "threads": a.threads or len(os.sched_getaffinity(0)),
         "hardware": hardware(),
         "versions": _versions(),
@@ -323,6 +327,8 @@ def _print(s: dict[str, Any], out: Path, *more: Path | None) -> None:
         f"{s['frames']} frames at {s['frames_per_second']} frames/s, {s['tracks']} objects "
         f"tracked, {s['plans_ok']} frames with a path ahead"
     )
+    if "blur_note" in s:
+        print(s["blur_note"])
     if "realtime" in s:
         missed, skipped = s["deadlines_missed"], s["realtime"]["frames_skipped"]
         print(f"{missed} plans past their deadline, {skipped} frames skipped")

@@ -80,14 +80,19 @@ def read_record(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             if row.get("schema") != SCHEMA:
                 raise ValueError(f"schema is not {SCHEMA}")
+            _head(row)
             _path_of(row)
             _others_of(row)
             rows.append(row)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        except Exception as e:  # whatever a line of other fields or kinds brings about
             raise InputError(f"{path}:{n}: not a line of a replay's record ({e!s:.100})") from e
     if not rows:
         raise InputError(f"{path}: has no frame")
     return rows
+
+
+def _head(row: dict[str, Any]) -> tuple[int, str, str]:
+    return int(row["index"]), str(row["plan"]["status"]), str(row["plan"]["reason"])
 
 
 def _path_of(row: dict[str, Any]) -> PlannedPath:
@@ -112,8 +117,7 @@ def _others_of(row: dict[str, Any]) -> Others:
 
 def score_row(row: dict[str, Any], limits: Limits) -> Row:
     """The scores of a frame's plan."""
-    path, plan = _path_of(row), row["plan"]
-    head = int(row["index"]), str(plan["status"]), str(plan["reason"])
+    path, head = _path_of(row), _head(row)
     if len(path.t_s) < 2:
         return Row(*head, math.nan, math.nan, math.nan, (), math.nan)
     step = np.hypot(np.diff(path.x_m), np.diff(path.y_m))

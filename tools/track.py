@@ -91,6 +91,13 @@ def picture_size(drive: DriveDetections) -> tuple[int, int]:
     return max(2, int(width) + 1), max(2, int(height) + 1)
 
 
+def _lively(frames: NDArray[np.int64], seen: NDArray[np.int64], fps: float) -> NDArray[np.int64]:
+    """``frames`` without what lies long after any detection, where no track is left to follow:
+    a wrong frame number may leave millions of them."""
+    last = np.concatenate([[0], seen])[np.searchsorted(seen, frames, side="right")]
+    return frames[frames - last <= max(1000, 30 * fps)]
+
+
 def follow(
     drive: DriveDetections,
     calibration: Calibration,
@@ -108,6 +115,7 @@ def follow(
     outside &= np.isfinite(xyxy).all(axis=1)
     keep = ~outside & (kind >= 0)
     frame, kind, xyxy, score = drive.frame[keep], kind[keep], xyxy[keep], score[keep]
+    frames = _lively(frames, frame, fps)
     narrow, score_32 = xyxy.astype(np.float32), score.astype(np.float32)
     tracker, found, times = Tracker(config), [Tracks.empty()], []
     for at in frames.tolist():

@@ -10,6 +10,7 @@ A box's edges are taken as they stand: Scalabel's own COCO export adds a pixel t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _masks(
 
 def _mask_path(folder: Path, name: str) -> Path | None:
     for path in (folder / Path(name).with_suffix(".png"), folder / f"{Path(name).stem}.png"):
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     return None
 

@@ -155,7 +155,7 @@ def find_image(folder: Path, stem: str) -> Path | None:
     """The picture ``folder/STEM.jpg``, or with another ending; None where there is none."""
     for suffix in (*IMAGE_SUFFIXES, *(s.upper() for s in IMAGE_SUFFIXES)):
         path = folder / f"{stem}{suffix}"
-        if path.is_file():
+        if os.path.isfile(path):  # a list may hold names that are too long, on which Path fails
             return path
     return None
 

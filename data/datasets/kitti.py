@@ -8,6 +8,7 @@ spaces stands with '_' in the label files).
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def open_split(root: Path, split: str) -> Dataset:
     written = {"_".join(c.split()): c for c in classes}
 
     def read_boxes(i: int) -> Boxes | None:
-        return parse_boxes(labels[i], written) if labels[i].is_file() else None
+        return parse_boxes(labels[i], written) if os.path.isfile(labels[i]) else None
 
     return Dataset(
         "kitti",
@@ -189,11 +190,11 @@ def open_split(root: Path, split: str) -> Dataset:
         split,
         tuple(names),
         tuple(part / "image_2" / n for n in names),
-        ("detection",) if any(p.is_file() for p in labels) else (),
+        ("detection",) if any(map(os.path.isfile, labels)) else (),
         table,
         labelled,
         read_boxes,
         class_names=classes,
         problems=tuple(problems),
-        calibs=tuple(p if p.is_file() else None for p in calibs),
+        calibs=tuple(p if os.path.isfile(p) else None for p in calibs),
     )

@@ -11,6 +11,7 @@ in the same fields, so all other files are taken as they stand.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -205,7 +206,7 @@ def open_split(root: Path, split: str) -> Dataset:
 
     def read_boxes(i: int) -> Boxes | None:
         path = pairs[i][2]
-        return parse_boxes(path) if path.is_file() else None
+        return parse_boxes(path) if os.path.isfile(path) else None
 
     return Dataset(
         "voc",
@@ -213,7 +214,7 @@ def open_split(root: Path, split: str) -> Dataset:
         split,
         tuple(p[0] for p in pairs),
         tuple(p[1] for p in pairs),
-        ("detection",) if any(p[2].is_file() for p in pairs) else (),
+        ("detection",) if any(os.path.isfile(p[2]) for p in pairs) else (),
         table,
         labelled,
         read_boxes,

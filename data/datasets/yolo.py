@@ -31,6 +31,7 @@ from data.datasets.files import (
 )
 from data.errors import InputError
 from data.taxonomy import common_classes
+from data.yaml_text import load_yaml
 
 LOOKS = "data.yaml, or images with labels/*.txt"
 
@@ -46,7 +47,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        table = yaml.safe_load(read_text(path))
+        table = load_yaml(read_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         mark = getattr(e, "problem_mark", None)
         where = f" line {mark.line + 1} column {mark.column + 1}:" if mark else ""
@@ -117,7 +118,7 @@ def _places(path: Path) -> dict[str, list[Path]]:
         if split in _NO_SPLITS or not usable or len(usable) < len(texts):
             continue
         places = [_resolve(bases, t) for t in usable]
-        if split in _USUAL or all(p.exists() for p in places):
+        if split in _USUAL or all(map(os.path.exists, places)):
             found[str(split)] = places
     return found
 
@@ -200,7 +201,7 @@ def parse_boxes(
     """Boxes of a label file of an image of ``size_px``; no file means no objects."""
     xyxy, found, attributes, problems = [], [], [], []
     lines: list[str] = []
-    if path.is_file():
+    if os.path.isfile(path):
         try:
             lines = read_text(path).splitlines()
         except InputError as e:
@@ -247,7 +248,7 @@ def _images(root: Path, split: str) -> tuple[list[tuple[str, Path]], list[Proble
     problems = []
     for place in places:
         inner = place / "images"  # Roboflow's and others' SPLIT/images, named by SPLIT alone
-        for name, image in _in_place(inner if inner.is_dir() else place):
+        for name, image in _in_place(inner if os.path.isdir(inner) else place):
             if name in found:  # two folders may hold files of the same name
                 name = f"{place.name}/{name}"
             if name in found:
@@ -258,11 +259,11 @@ def _images(root: Path, split: str) -> tuple[list[tuple[str, Path]], list[Proble
 
 
 def _in_place(place: Path) -> list[tuple[str, Path]]:
-    if place.is_dir():
+    if os.path.isdir(place):
         return [(n, place / n) for n in list_images(place)]
-    if place.suffix.lower() in IMAGE_SUFFIXES and place.is_file():
+    if place.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(place):
         return [(place.name, place)]
-    if not place.is_file():
+    if not os.path.isfile(place):
         raise InputError(f"{place}: no such folder or list of images")
     lines = [line.strip() for line in read_lines(place)]
     paths = [_resolve([place.parent], line) for line in lines]
@@ -328,7 +329,7 @@ def open_split(root: Path, split: str) -> Dataset:
         split,
         tuple(n for n, _ in images),
         tuple(p for _, p in images),
-        ("detection",) if any(p.is_file() for p in labels) else (),
+        ("detection",) if any(map(os.path.isfile, labels)) else (),
         class_map,
         labelled,
         read_boxes,

@@ -195,7 +195,8 @@ def _turn_rate(folder: Path, times_s: F64, faults: list[str]) -> F64 | None:
         add_fault(faults, f"{shown(folder.name)}: poses not used: not one for each frame")
         return None
     lengths, radii = np.linalg.norm(quaternions, axis=1), np.linalg.norm(positions, axis=1)
-    if not ((lengths > 0.5) & (radii > 1)).all():  # false for NaN too
+    # unit quaternions, places near the Earth; false for NaN too
+    if not ((lengths > 0.5) & (lengths < 2) & (radii > 1) & (radii < 1e9)).all():
         return None
     # w first; earth from vehicle. Two frames either side, as single steps are noisy.
     earth = Rotation.from_quat(quaternions[:, [1, 2, 3, 0]])
@@ -215,7 +216,7 @@ def _load(path: Path, dimensions: int, faults: list[str]) -> F64 | None:
         if mapped.size > _MAX_VALUES or mapped.dtype.kind not in "fiu":
             raise ValueError("not an array of numbers of this size")
         values = np.array(mapped, np.float64)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, OverflowError):
+    except Exception:  # of the array's own and of Python's, whose parser reads its header
         add_fault(faults, f"{shown(path.parent.name)}/{shown(path.name)} not used: no NumPy array")
         return None
     return values.reshape(-1) if dimensions == 1 else values

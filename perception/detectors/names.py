@@ -12,6 +12,7 @@ import numpy as np
 from data.errors import InputError
 from data.taxonomy import CLASS_ID, CLASSES, common_classes, nearest_name
 from data.types import I64
+from data.yaml_text import load_yaml
 
 _LONGEST = 200_000  # characters of a list of names, and bytes of a file with one
 COCO: tuple[str, ...] = (
@@ -88,7 +89,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         import yaml  # type: ignore[import-untyped]
 
         try:
-            table = yaml.safe_load(text)
+            table = load_yaml(text)
         except (yaml.YAMLError, ValueError, RecursionError) as e:
             raise InputError(f"{where}: not valid YAML") from e
         if not isinstance(table, dict) or "names" not in table:

@@ -132,7 +132,7 @@ def load_calibration(name: str | Path) -> Calibration:
         out = Calibration(str(content["detector"]), unit, classes, str(content.get("note", "")))
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: no JSON ({e})") from e
-    except (AttributeError, KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as e:
         raise InputError(
             f"{path}: no calibration file (expected detector, scores and classes with slope and "
             f"offset; {type(e).__name__} {e})"

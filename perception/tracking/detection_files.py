@@ -147,23 +147,28 @@ def _coco(file: Path) -> list[DriveDetections]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as e:
         raise InputError(f"{file}:{e.lineno}: no JSON ({e.msg})") from e
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{file}: cannot be read ({e})") from e
+    except (OSError, ValueError, RecursionError) as e:  # also text, a number's length, depth
+        raise InputError(f"{file}: cannot be read ({e!s:.200})") from e
     whole = content if isinstance(content, dict) else {}
     entries = whole.get("annotations") if whole else content
     if not isinstance(entries, list):
         raise InputError(f"{file}: expected a list of results or a set with 'annotations'")
-    images = {i.get("id"): i.get("file_name", i.get("id")) for i in whole.get("images", [])}
-    classes = {c.get("id"): c.get("name") for c in whole.get("categories", [])}
+    try:
+        images = {i.get("id"): i.get("file_name", i.get("id")) for i in whole.get("images", [])}
+        classes = {c.get("id"): c.get("name") for c in whole.get("categories", [])}
+    except (AttributeError, TypeError) as e:
+        raise InputError(f"{file}: 'images' or 'categories': expected lists of entries") from e
     drives: dict[str, list[tuple[int, str, list[float], float]]] = {}
     for number, entry in enumerate(entries):
         try:
             image = entry.get("file_name", images.get(entry.get("image_id"), entry.get("image_id")))
             drive, frame = _frame_of(image, file)
+            if not abs(frame) <= _MAX_FRAME:
+                raise ValueError("its frame's number is too large")
             kind = entry.get("category", classes.get(entry.get("category_id")))
             x, y, w, h = map(float, entry["bbox"])
             row = (frame, str(kind), [x, y, x + w, y + h], float(entry["score"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as e:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:
             raise InputError(
                 f"{file}: entry {number}: expected image, category name, bbox of four numbers "
                 f"and score, given {str(entry)[:80]}"

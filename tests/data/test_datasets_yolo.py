@@ -221,7 +221,7 @@ def test_paths_written_on_windows_are_found(make):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ("&a [car, *a]", "a list or table where"),
+        ("&a [car, *a]", "an alias"),
         ("{0: car, 1: [bus]}", "a list or table where"),
         ("{0: car, 99999999999: bus}", "from 0 to 65535"),
         ("{-1: car}", "from 0 to 65535"),

@@ -161,7 +161,7 @@ def test_real_drives_and_their_calibration(realdata: Path, tmp_path: Path) -> No
     base = realdata / "kitti_tracking"
     a = argparse.Namespace(
         detections=base / "detections", labels=base / "training" / "label_02", layout="kitti",
-        out=tmp_path / "fit.json", detector="pointrcnn",
+        out=tmp_path / "fit.json", detector="pointrcnn", run=None,
     )  # fmt: skip
     assert run_calibrate_scores(a) == 0
     fitted = json.loads((tmp_path / "fit.json").read_text())["classes"]

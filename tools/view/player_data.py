@@ -173,6 +173,8 @@ def _step(row: dict[str, Any], names: list[str]) -> Step:
     target = float(np.interp(points[0, 5] + 1, points[:, 5], points[:, 3])) if len(points) else 0.0
     camera, surfaces = row.get("camera") or {}, row.get("surfaces") or {}
     tracks = row.get("tracks") or []
+    if any(abs(v) >= 2**31 for v in (scored.index, *(int(t["id"]) for t in tracks))):
+        raise ValueError("a frame's or track's number is too large")
     for t in tracks:
         if str(t["class"]) not in names:
             names.append(str(t["class"]))

@@ -183,7 +183,10 @@ def _u32(data: bytes) -> int:
 
 
 def _u64(data: bytes) -> int:
-    return int(struct.unpack("<Q", data)[0])
+    value = int(struct.unpack("<Q", data)[0])
+    if value >= 1 << 63:  # which no file reaches, and seeking fails on
+        raise Damaged("it names a place beyond any file")
+    return value
 
 
 def _time(data: bytes) -> int:

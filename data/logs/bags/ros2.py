@@ -24,6 +24,7 @@ from data.logs.bags.store import (
 )
 from data.logs.images import natural_key
 from data.logs.source import shown
+from data.yaml_text import load_yaml
 
 _MAX_METADATA_BYTES = 1 << 23
 
@@ -136,7 +137,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_METADATA_BYTES:
             raise InputError(f"{shown(path)}: larger than any metadata of ROS 2")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = load_yaml(path.read_text(encoding="utf-8"))
         said = loaded["rosbag2_bagfile_information"]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{shown(path)}: not the metadata of a ROS 2 recording") from e
