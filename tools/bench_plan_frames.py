@@ -30,19 +30,18 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from data.camera import Camera
 from data.datasets import open_dataset
 from data.taxonomy import CLASS_ID
-from data.types import F64, U8, Frame, Plan, PlanStatus, Sample, Scene, StepRecord
+from data.types import U8, Frame, Plan, PlanStatus, Sample, Scene, StepRecord
 from perception.boxes import iou
 from perception.runtime import load_model
 from tools.files import write_json, write_png
+from tools.path_on_road import STEP_M, labels_along, on_bonnet
 from tools.stack import Stack
 
 _SHOWN = 3  # times a single frame is shown
-_STEP_M = 0.25
 _PLANNED_M = 3.0  # and more is a path
 _SAME_IOU = 0.5
 _WORST = 9  # frames drawn
@@ -75,41 +74,13 @@ class OnRoad:
         return drives and self.length_m >= _PLANNED_M
 
 
-def labels_along(plan: Plan, camera: Camera, label: U8) -> tuple[F64, U8]:
-    """(n, 2) pixels every ``_STEP_M`` of the path and the label there; 255 out of the picture."""
-    if len(plan.x_m) < 2:
-        return np.zeros((0, 2)), np.zeros(0, np.uint8)
-    s = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(plan.x_m), np.diff(plan.y_m)))])
-    at = np.arange(_STEP_M / 2, s[-1], _STEP_M)
-    xyz = np.column_stack([np.interp(at, s, plan.x_m), np.interp(at, s, plan.y_m), 0 * at])
-    pixels = camera.pixels_from_vehicle(xyz)
-    height, width = label.shape
-    with np.errstate(invalid="ignore"):
-        ok = np.all((pixels > -0.5) & (pixels < (width - 0.5, height - 0.5)), axis=1)
-    ok = np.asarray(ok)
-    index = np.round(np.where(ok[:, None], pixels, 0.0)).astype(int)
-    return pixels, np.where(ok, label[index[:, 1], index[:, 0]], 255).astype(np.uint8)
-
-
 def share_on_road(name: str, plan: Plan, camera: Camera, label: U8) -> OnRoad:
     """Measure one plan against a label of 1 road, 0 none, 255 unknown."""
     pixels, value = labels_along(plan, camera, label)
     bonnet = on_bonnet(pixels, value, label)
     counts = (value == 1, (value == 0) & ~bonnet, bonnet)
-    on, off, hidden = (float(c.sum()) * _STEP_M for c in counts)
+    on, off, hidden = (float(c.sum()) * STEP_M for c in counts)
     return OnRoad(name, str(plan.status), plan.reason, plan.length_m, on, off, hidden)
-
-
-def on_bonnet(pixels: F64, value: U8, label: U8) -> NDArray[np.bool_]:
-    """(n,) which places of a path, before it first meets labelled road, have none below them."""
-    out = np.zeros(len(value), np.bool_)
-    reach = round(0.05 * label.shape[1])
-    for i in range(int((value == 1).argmax()) if (value == 1).any() else len(value)):
-        if value[i] == 0:
-            u, v = round(pixels[i, 0]), round(pixels[i, 1])
-            rows: NDArray[np.bool_] = (label[:, max(0, u - reach) : u + reach + 1] == 1).any(axis=1)
-            out[i] = rows.any() and not rows[v:].any()
-    return out
 
 
 def stands_behind(plan: Plan, scene: Scene, sample: Sample, x_m: float = 15.0) -> bool:

@@ -44,6 +44,7 @@ TOLERANCES = {
     "surfaces.drivable_share": 0.005,
     "surfaces.lane_share": 0.002,
     "plan.length_m": 0.5,
+    "plan.on_drivable": 0.05,
     "plan.position_m": 0.2,
     "plan.yaw_rad": 0.03,
     "plan.speed_mps": 0.3,
@@ -213,6 +214,7 @@ def _plan(a: Row, b: Row) -> Iterator[tuple[str, float, str]]:
     if reasons[0] != reasons[1]:
         yield "plan.reason", math.inf, f"{a['reason']!s:.60} against {b['reason']!s:.60}"
     yield from _plain("plan.length_m", a["length_m"], b["length_m"])
+    yield from _plain("plan.on_drivable", a.get("on_drivable"), b.get("on_drivable"))
     points = list(zip(a["points"], b["points"], strict=False))
     if not points or a["points"] == b["points"]:
         return

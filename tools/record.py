@@ -13,8 +13,9 @@ Schema ``roadstack-record-1``, one object a line:
   ``position_m`` and ``velocity_mps`` ([forward, left] of the rear axle, relative; null when the
   ground point is unknown), ``position_std_m``;
 - ``surfaces``: ``drivable_share`` and ``lane_share`` of the picture above one half;
-- ``plan``: ``status``, ``reason``, ``length_m``, ``points``: list of
-  ``[x_m, y_m, yaw_rad, speed_mps, curvature_1pm, t_s]``.
+- ``plan``: ``status``, ``reason``, ``length_m``, ``on_drivable``: share of the path in the picture
+  that lies where the network sees drivable area or lane lines, beyond the own bonnet (null: none is
+  seen), ``points``: list of ``[x_m, y_m, yaw_rad, speed_mps, curvature_1pm, t_s]``.
 
 What differs from run to run stands in ``timings.jsonl``, one object a line: ``index``,
 ``stage_ms`` and ``deadline_missed`` (the stages up to the plan took longer than the time to the
@@ -32,6 +33,7 @@ import numpy as np
 
 from data.taxonomy import CLASSES
 from data.types import Detections, Plan, Scene, StepRecord, Tracks
+from tools.path_on_road import predicted_share
 
 SCHEMA = "roadstack-record-1"
 
@@ -76,12 +78,13 @@ def _tracks(t: Tracks) -> list[dict[str, Any]]:
     return rows
 
 
-def _plan(p: Plan) -> dict[str, Any]:
+def _plan(p: Plan, on_drivable: float | None) -> dict[str, Any]:
     points = np.column_stack([p.x_m, p.y_m, p.yaw_rad, p.speed_mps, p.curvature_1pm, p.t_s])
     return {
         "status": str(p.status),
         "reason": p.reason,
         "length_m": _number(p.length_m, 2),
+        "on_drivable": None if on_drivable is None else _number(on_drivable, 3),
         "points": [_list(row, 3) for row in points],
     }
 
@@ -116,7 +119,7 @@ def record_line(r: StepRecord) -> str:
         "t_ns": r.t_ns,
         "faults": list(r.faults),
         **(_scene(r.scene) if r.scene is not None else {}),
-        "plan": _plan(r.plan),
+        "plan": _plan(r.plan, predicted_share(r.plan, r.scene) if r.scene else None),
     }
     return json.dumps(row, separators=(",", ":"), allow_nan=False)
 

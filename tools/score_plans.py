@@ -6,10 +6,11 @@
                                was tracked, looking 3 s ahead; the least one and its frame
     comfort                    share of plans within all limits, and how often each is crossed
     progress                   planned length, and way within 3 s, median and 10th percentile
+    on_drivable                share of the plans' length that lies where the network saw drivable
+                               area or lane lines, and of the plans of which 95 % does
     change_m                   how far plans of neighbouring frames lie apart sideways, 10 m ahead
 
-The record holds no maps: how much of a path lies on drivable area is measured on labelled frames
-by ``python -m tools.bench_plan_frames``.
+On labelled drivable area the path is measured by ``python -m tools.bench_plan_frames``.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Row:
     collision_s: float
     over: tuple[str, ...]
     side_m: float
+    on_drivable: float
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
@@ -119,14 +121,16 @@ def score_row(row: dict[str, Any], limits: Limits) -> Row:
     """The scores of a frame's plan."""
     path, head = _path_of(row), _head(row)
     if len(path.t_s) < 2:
-        return Row(*head, math.nan, math.nan, math.nan, (), math.nan)
+        return Row(*head, math.nan, math.nan, math.nan, (), math.nan, math.nan)
     step = np.hypot(np.diff(path.x_m), np.diff(path.y_m))
     s = np.concatenate([[0.0], np.cumsum(step)])
     way = float(np.interp(limits.horizon_s, path.t_s, s))
     found = times_to_collision_s(path, _others_of(row), horizon_s=limits.horizon_s)
     side = float(np.interp(_AHEAD_M, s, path.y_m)) if s[-1] >= _AHEAD_M else math.nan
     over = tuple(uncomfortable(peaks(path), limits))
-    return Row(*head, float(s[-1]), way, float(found.min(initial=math.inf)), over, side)
+    on = row["plan"].get("on_drivable")  # not in records of earlier versions
+    share = math.nan if on is None else float(on)
+    return Row(*head, float(s[-1]), way, float(found.min(initial=math.inf)), over, side, share)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -146,6 +150,8 @@ def summary(rows: Sequence[Row], limits: Limits) -> dict[str, Any]:
     safe = sum(r.collision_s >= limits.collision_s for r in plans)
     side = np.abs(np.diff([r.side_m for r in rows]))
     moved = side[np.isfinite(side)]
+    seen = [r for r in plans if math.isfinite(r.on_drivable) and r.length_m > 0]
+    length = sum(r.length_m for r in seen)
     return {
         "frames": len(rows),
         "with_plan": len(plans) / max(len(rows), 1),
@@ -164,6 +170,10 @@ def summary(rows: Sequence[Row], limits: Limits) -> dict[str, Any]:
             "length_m": _spread([r.length_m for r in plans]),
             "way_within_horizon_m": _spread([r.way_m for r in plans]),
         },
+        "on_drivable": {
+            "share": sum(r.on_drivable * r.length_m for r in seen) / length if seen else nan,
+            "plans_from_95": sum(r.on_drivable >= 0.95 for r in seen) / len(seen) if seen else nan,
+        },
         "change_m": {
             "median": float(np.median(moved)) if len(moved) else nan,
             "p95": float(np.quantile(moved, 0.95)) if len(moved) else nan,
@@ -180,11 +190,14 @@ def plain_reason(reason: str) -> str:
 def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "status", "length_m", "way_m", "collision_s", "over", "reason"])
+    writer.writerow(
+        ["index", "status", "length_m", "way_m", "collision_s", "on_drivable", "over", "reason"]
+    )
     for r in rows:
         cells = [f"{v:.3f}" if math.isfinite(v) else "" for v in (r.length_m, r.way_m)]
         time = f"{r.collision_s:.1f}" if math.isfinite(r.collision_s) else ""
-        writer.writerow([r.index, r.status, *cells, time, " ".join(r.over), r.reason])
+        share = f"{r.on_drivable:.3f}" if math.isfinite(r.on_drivable) else ""
+        writer.writerow([r.index, r.status, *cells, time, share, " ".join(r.over), r.reason])
     return text.getvalue()
 
 
@@ -200,6 +213,8 @@ def _print(s: dict[str, Any]) -> None:
         "comfort": f"{comfort['within_limits']:.1%} within limits; crossed {comfort['crossed']}",
         "progress": f"{way['length_m']['median']:.1f} m planned, "
         f"{way['way_within_horizon_m']['median']:.1f} m within {limits['horizon_s']:g} s",
+        "on drivable area": f"{s['on_drivable']['share']:.1%} of the length, as the network sees "
+        f"it; {s['on_drivable']['plans_from_95']:.1%} of the plans lie on it to 95 % or more",
         "change": f"{s['change_m']['median']:.3f} m from frame to frame, 10 m ahead",
     }
     for name, text in rows.items():

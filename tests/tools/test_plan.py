@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -125,8 +126,9 @@ def test_benchmark_writes_table_and_pictures(tmp_path):
 
 def test_share_of_a_path_on_labelled_road():
     from data.camera import Camera
-    from data.types import Plan, PlanStatus
+    from data.types import Detections, Plan, PlanStatus, Scene, Surfaces, Tracks
     from tools.bench_plan_frames import share_on_road, summarise
+    from tools.path_on_road import predicted_share
 
     camera = Camera.assumed(1280, 720, horizon_row_px=340)
     x = np.arange(0.0, 40.5, 0.5)
@@ -143,4 +145,11 @@ def test_share_of_a_path_on_labelled_road():
     assert 2 < row.bonnet_m < 10
     result = summarise([row, row])
     assert result["share_on"] == pytest.approx(2 / 3, abs=0.05)
+    seen = label[::2, ::2].astype(np.float32)  # a map of half the size, and lines on the road
+    seen[:, 300:340] = 0
+    line = label[::2, ::2].astype(np.float32) - seen
+    scene = Scene(0, camera, Detections.empty(), Surfaces(seen, line, (0.5, 0.5)), Tracks.empty())
+    assert predicted_share(plan, scene) == pytest.approx(2 / 3, abs=0.05)
+    blind = replace(scene, surfaces=Surfaces(0 * seen, 0 * line, (0.5, 0.5)))
+    assert predicted_share(plan, blind) is None
     assert result["share_planned"] == 1

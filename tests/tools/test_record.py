@@ -53,7 +53,8 @@ def test_a_line_holds_what_was_seen_and_planned():
 def test_a_plan_without_a_path_says_why():
     row = json.loads(record_line(record(Plan.none(PlanStatus.BLOCKED, "vehicle ahead"))))
     assert row["plan"] == {
-        "status": "BLOCKED", "reason": "vehicle ahead", "length_m": 0, "points": [],
+        "status": "BLOCKED", "reason": "vehicle ahead", "length_m": 0, "on_drivable": None,
+        "points": [],
     }  # fmt: skip
 
 

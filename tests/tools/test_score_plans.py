@@ -10,7 +10,7 @@ from tools.cli import main
 from tools.score_plans import plain_reason
 
 
-def line(index, speed=10.0, gap=None, status="OK", reason=""):
+def line(index, speed=10.0, gap=None, status="OK", reason="", on=None):
     """A frame that drives straight on; ``gap`` m ahead of the bumper a car stands."""
     points = [[speed * t / 10, 0, 0, speed, 0, t / 10] for t in range(41)] if speed else []
     tracks = []
@@ -20,6 +20,8 @@ def line(index, speed=10.0, gap=None, status="OK", reason=""):
             "since_update_s": 0.0,
         }]  # fmt: skip
     plan = {"status": status, "reason": reason, "length_m": 4 * speed, "points": points}
+    if on is not None:
+        plan["on_drivable"] = on
     return {"schema": "roadstack-record-1", "index": index, "t_ns": index, "faults": [],
             "tracks": tracks, "plan": plan}  # fmt: skip
 
@@ -48,6 +50,16 @@ def test_scores_of_a_replay(tmp_path, capsys):
     rows = (tmp_path / "s/plans.csv").read_text().splitlines()
     assert len(rows) == 5 and rows[2].startswith("1,OK,40.000,30.000,0.5,")
     assert "time to collision" in capsys.readouterr().out
+
+
+def test_the_share_on_drivable_area_counts_metres(tmp_path):
+    """40 m all on it, 20 m half on it; a frame where nothing was seen takes no part."""
+    run = written(tmp_path / "run", [line(0, on=1.0), line(1, 5.0, on=0.5), line(2)])
+    assert main(["score-plans", str(run), "--out", str(tmp_path / "s")]) == 0
+    s = json.loads((tmp_path / "s/plans.json").read_text())["on_drivable"]
+    assert s["share"] == pytest.approx((40 + 10) / 60) and s["plans_from_95"] == 0.5
+    cells = [row.split(",")[5] for row in (tmp_path / "s/plans.csv").read_text().splitlines()]
+    assert cells == ["on_drivable", "1.000", "0.500", ""]
 
 
 def test_no_plan_at_all_has_no_scores(tmp_path):
