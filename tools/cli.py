@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "bench evaluate": ("tools.bench_evaluate", "run_bench_evaluate"),
     "bench loader": ("tools.bench_loader", "run_bench_loader"),
     "bench models": ("tools.bench_models", "run_bench_models"),
+    "bench replay": ("tools.bench_replay", "run_bench_replay"),
     "bench render": ("tools.bench_render", "run_bench_render"),
     "replay": ("tools.fleet", "run_replay_command"),
     "diff": ("tools.diff", "run_diff"),

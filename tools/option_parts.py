@@ -94,6 +94,20 @@ def add_bench(sub: argparse._SubParsersAction) -> None:
     q.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
     q.add_argument("--frames", type=int, default=100, help="timed, a model (%(default)s)")
     q.add_argument("--out", type=path, default=Path("runs/bench"), help="folder (%(default)s)")
+    q = what.add_parser("replay", help="frames a second of the whole stack, overlay off and on")
+    q.add_argument("source", nargs="?", type=path, help="video (the built-in drive as one)")
+    q.add_argument(
+        "--model", type=names, default=["base", "nano"], metavar="M[,M...]",
+        help="released names or ONNX files (base,nano)",
+    )  # fmt: skip
+    q.add_argument("--frames", type=int, help="of the source (all)")
+    q.add_argument("--repeats", type=int, default=3, help="(%(default)s)")
+    q.add_argument("--threads", type=int, help="of the network (all processors, at most 4)")
+    q.add_argument(
+        "--peer", type=path, action="append", default=[], metavar="FILE.onnx",
+        help="a network of another project to time beside; repeatable, their times add up",
+    )  # fmt: skip
+    q.add_argument("--out", type=path, default=Path("runs/bench"), help="folder (%(default)s)")
     q = what.add_parser("render", help="how fast rendered frames come, on one core")
     q.add_argument("--size", type=size, default=(640, 384), help="(640x384)")
     q.add_argument("--frames", type=int, default=60, help="of each look (%(default)s)")

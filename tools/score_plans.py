@@ -217,6 +217,8 @@ def _print(s: dict[str, Any]) -> None:
         f"it; {s['on_drivable']['plans_from_95']:.1%} of the plans lie on it to 95 % or more",
         "change": f"{s['change_m']['median']:.3f} m from frame to frame, 10 m ahead",
     }
+    if math.isnan(s["on_drivable"]["share"]):  # a record of an earlier version
+        del rows["on drivable area"]
     for name, text in rows.items():
         print(f"{name:18} {text}")
     for reason, count in list(s["reasons"].items())[:5]:
