@@ -1,7 +1,7 @@
 """``roadstack bench replay``: frames a second of the whole stack, with and without the overlay.
 
-Each model replays the same video from the file on, decoding and writing included, several times, models
-in turn. Networks of peers, given as ONNX files, are timed on the same machine by themselves:
+Each model replays the same video from the file on, decoding and writing included, several times,
+models in turn. Networks of peers, given as ONNX files, are timed on this machine by themselves:
 ``peers`` is the sum of their medians, so what a stack of them would take at least, without
 decoding pictures, tracking, planning or writing.
 """
