@@ -79,3 +79,11 @@ def test_upsampling_follows_pixel_centres():
     full = surface_at_image_size(ramp, (0.25, 0.25), 1280, 720)
     u = np.arange(100, 1100)
     assert full[300, 100:1100] == pytest.approx((u + 0.5) * 0.25 - 0.5, abs=0.02)
+
+
+def test_both_ways_of_resampling_a_map_agree() -> None:
+    """A map that covers the image to the pixel is resized; one a hair off is warped."""
+    noise = np.random.default_rng(0).random((180, 320), np.float32)
+    exact = surface_at_image_size(noise, (0.25, 0.25), 1280, 720)
+    warped = surface_at_image_size(noise, (0.25 + 1e-8, 0.25 + 1e-8), 1280, 720)
+    assert np.abs(exact - warped).max() < 1e-3
