@@ -103,7 +103,7 @@ def surface_mask(
 ) -> U8:
     """(height_px, width_px) uint8: 255 where the surface is, 0 elsewhere."""
     full = surface_at_image_size(probability, scale, width_px, height_px)
-    return np.asarray(cv2.compare(full, threshold, cv2.CMP_GT), np.uint8)
+    return (full > threshold).astype(np.uint8) * np.uint8(255)
 
 
 def decode_frame(
