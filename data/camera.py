@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,8 @@ ASSUMED_HEIGHT_M = 1.4
 ASSUMED_ANGLE_STD_RAD = (math.radians(5.0), math.radians(4.0))  # of pitch and yaw
 _MAX_PX = 100_000
 ASSUMED_FORWARD_M = 1.7  # windscreen ahead of the rear axle
+_UNDISTORT_UNTIL = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 1e-9)
+_WITHIN_PX = 1.0  # a pixel that its ray does not meet again to within this has none
 
 
 def mounting_pose(
@@ -147,8 +150,9 @@ class Camera:
 
         Roll is taken as zero; position is kept.
         """
-        x = (u_px - self.matrix[0, 2]) / self.matrix[0, 0]
-        y = (v_px - self.matrix[1, 2]) / self.matrix[1, 1]
+        x, y = (float(v) for v in self._rays(np.array([[u_px, v_px]]))[0])
+        if not math.isfinite(x):  # a place that the lens does not reach: as without distortion
+            x, y = (np.array([u_px, v_px]) - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
         pitch = math.atan(-y)  # the row of the horizon
         yaw = math.atan2(x * math.cos(pitch), 1.0)
         forward, left, height = self.vehicle_from_camera[:3, 3]
@@ -165,13 +169,41 @@ class Camera:
         m[1, 2] = (self.matrix[1, 2] + 0.5) * sy - 0.5
         return replace(self, width_px=width_px, height_px=height_px, matrix=m)
 
+    @cached_property
+    def _reach(self) -> float:
+        """Tangent of the angle from the axis up to which the lens keeps directions apart: beyond
+        it the distortion's polynomials lead back into the picture; inf where they never do."""
+        k1, k2, _, _, k3, k4, k5, k6 = np.r_[self.distortion, np.zeros(8)][:8]
+        r = np.tan(np.radians(np.linspace(0.0, 89.0, 891)))
+        q = r**2
+        grown = (1 + q * (k1 + q * (k2 + q * k3))) / (1 + q * (k4 + q * (k5 + q * k6)))
+        falls = np.flatnonzero(np.diff(r * grown) <= 0)
+        return float(r[falls[0]]) if len(falls) else math.inf
+
+    def _rays(self, pixels: Array) -> Array:
+        """Directions of pixels (n, 2): right and down for each unit ahead of the camera; NaN where
+        the lens shows none."""
+        if not (self.distortion.size and len(pixels)):
+            return (pixels - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
+        lens = self.matrix, self.distortion
+        found = cv2.undistortPoints(pixels[:, None], *lens, criteria=_UNDISTORT_UNTIL)
+        rays = np.asarray(found, np.float64).reshape(-1, 2)
+        ahead = np.column_stack([rays, np.ones(len(rays))])
+        back, _ = cv2.projectPoints(ahead, np.zeros(3), np.zeros(3), *lens)
+        off = np.abs(np.asarray(back).reshape(-1, 2) - pixels).max(axis=1)
+        met = (off < _WITHIN_PX) & (np.hypot(*rays.T) <= self._reach)
+        return np.where(met[:, None], rays, np.nan)
+
     def pixels_from_vehicle(self, points_m: Array) -> Array:
-        """Project (n, 3) vehicle points to (n, 2) pixels; NaN where a point is not in front."""
+        """Project (n, 3) vehicle points to (n, 2) pixels; NaN where a point is not in front, or so
+        far to the side that the lens does not show it."""
         points = np.asarray(points_m, np.float64).reshape(-1, 3)
         pose = self.vehicle_from_camera
         cam = (points - pose[:3, 3]) @ pose[:3, :3]
         out = np.full((len(points), 2), np.nan)
         front = cam[:, 2] > 0.05
+        if self.distortion.size:
+            front &= np.hypot(cam[:, 0], cam[:, 1]) <= self._reach * np.maximum(cam[:, 2], 1e-9)
         if not front.any():
             return out
         if self.distortion.size:
@@ -187,14 +219,13 @@ class Camera:
     def ground_from_pixels(self, pixels: Array) -> Array:
         """Cast (n, 2) pixels to the ground plane: (n, 2) vehicle x, y in m.
 
-        NaN at or above the horizon, where no ray meets the ground ahead.
+        NaN at or above the horizon, where no ray meets the ground ahead, and where the lens shows
+        nothing.
         """
         uv = np.asarray(pixels, np.float64).reshape(-1, 2)
-        if self.distortion.size and len(uv):
-            rays2 = cv2.undistortPoints(uv[:, None], self.matrix, self.distortion).reshape(-1, 2)
-        else:
-            rays2 = (uv - self.matrix[:2, 2]) / self.matrix[[0, 1], [0, 1]]
-        rays = np.column_stack([rays2, np.ones(len(uv))]) @ self.vehicle_from_camera[:3, :3].T
+        rays = (
+            np.column_stack([self._rays(uv), np.ones(len(uv))]) @ self.vehicle_from_camera[:3, :3].T
+        )
         centre = self.vehicle_from_camera[:3, 3]
         down = rays[:, 2] < -1e-6
         out = np.full((len(uv), 2), np.nan)

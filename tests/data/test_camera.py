@@ -47,6 +47,31 @@ def test_ground_and_back(distortion):
     assert camera.ground_from_pixels(uv) == pytest.approx(ground, rel=1e-3, abs=1e-3)
 
 
+FOLDING = (-0.33, 0.0, 0.0, 0.0)  # the picture's edge is 45 degrees from the axis, none beyond
+
+
+def test_ground_far_to_the_side_is_not_folded_back_into_the_picture():
+    matrix = np.array([[800.0, 0, 640], [0, 800.0, 360], [0, 0, 1]])
+    camera = Camera(1280, 720, matrix, np.array(FOLDING), mounting_pose(1.4), "test")
+    bearing = np.radians([30.0, 40.0, 50.0, 55.0, 60.0])
+    place = np.column_stack([1.7 + 8 * np.cos(bearing), 8 * np.sin(bearing), np.zeros(5)])
+    pixels = camera.pixels_from_vehicle(place)
+    assert np.isfinite(pixels[:2]).all() and np.isnan(pixels[2:]).all()
+
+
+def test_a_pixel_that_the_lens_cannot_fill_has_no_ground_and_others_cast_exactly():
+    matrix = np.array([[800.0, 0, 640], [0, 800.0, 360], [0, 0, 1]])
+    camera = Camera(1280, 720, matrix, np.array(FOLDING), mounting_pose(1.4), "test")
+    assert np.isnan(camera.ground_from_pixels(np.array([[0.0, 719.0], [1279.0, 719.0]]))).all()
+    camera = Camera(
+        1280, 720, matrix, np.array([-0.28, 0.09, 0, 0, -0.012]), mounting_pose(1.4), ""
+    )
+    corner = np.array([[0.0, 719.0]])
+    ground = camera.ground_from_pixels(corner)
+    back = camera.pixels_from_vehicle(np.column_stack([ground, [0.0]]))
+    assert back == pytest.approx(corner, abs=1e-3)
+
+
 def test_nose_down_raises_the_horizon():
     camera = level_camera(pitch_rad=0.1)
     assert camera.pitch_rad == pytest.approx(0.1)
@@ -58,6 +83,18 @@ def test_camera_turned_to_a_vanishing_point_sees_the_far_road_there():
     far = camera.pixels_from_vehicle(np.array([[1e7, 0.0, 0.0]]))
     assert far == pytest.approx(np.array([[600.0, 300.0]]), abs=0.01)
     assert camera.height_m == pytest.approx(1.5)
+
+
+def test_a_lens_with_distortion_is_turned_to_a_vanishing_point_exactly():
+    lens = (-0.3, 0.08, 0.0, 0.0, 0.0)
+    far = level_camera(0.1, 0.3, lens).pixels_from_vehicle(np.array([[1e6, 0.0, 1.5]]))[0]
+    turned = level_camera(distortion=lens).with_vanishing_point(*far, "test")
+    assert (turned.pitch_rad, turned.yaw_rad) == pytest.approx((0.1, 0.3), abs=1e-4)
+
+
+def test_a_vanishing_point_that_the_lens_cannot_show_still_turns_the_camera():
+    turned = level_camera(distortion=FOLDING).with_vanishing_point(2000.0, 360.0, "test")
+    assert turned.yaw_rad == pytest.approx(math.atan2(1360.0, 1000.0))
 
 
 def test_assumed_camera_puts_the_horizon_where_it_is_told():
