@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 
@@ -74,13 +76,13 @@ class LiveLog:
         self.height_px, self.width_px = image.shape[:2]
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.nominal_fps = float(rate) if rate and 1 <= rate <= 1000 else _FALLBACK_FPS
-        self.time_source = "the stream's pts" if first.pts is not None else "frames of equal step"
         self.expected_frames = selection.max_frames
         self._frames: deque[VideoFrame] = deque([first])
         self._change = threading.Condition()
         self._ended = self._stopped = False
         self._dropped = self._index = 0
-        self._last_ns, self._shift_ns, self._first_pts = -1, 0, first.pts
+        self.time_source = "frames of equal step"
+        self._clock = _Clock(self._stream.time_base, round(NS_PER_S / self.nominal_fps))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -94,8 +96,10 @@ class LiveLog:
         chosen = self._selection
         delivered = taken = 0
         while (frame := self._take()) is not None:
-            t_ns, index = self._time_ns(frame.pts), self._index
+            t_ns, index = self._clock.time_ns(frame.pts, self._index), self._index
             self._index += 1
+            if self._clock.has_pts:
+                self.time_source = "the stream's pts"
             if t_ns < chosen.start_ns:
                 continue
             if chosen.stop_ns is not None and t_ns >= chosen.stop_ns:
@@ -167,18 +171,31 @@ class LiveLog:
         except (av.FFmpegError, OSError) as e:
             add_fault(self.faults, f"the stream broke off ({e.strerror or e})")
 
-    def _time_ns(self, pts: int | None) -> int:
-        """Time since the first frame; one that does not increase shifts all later ones."""
-        step_ns = round(NS_PER_S / self.nominal_fps)
-        if pts is None or self._first_pts is None or self._stream.time_base is None:
-            t_ns = self._last_ns + step_ns if self._last_ns >= 0 else 0
-        else:
-            since = (pts - self._first_pts) * self._stream.time_base
-            t_ns = round(since * NS_PER_S) + self._shift_ns
+
+class _Clock:
+    """Times since the first frame, which always increase. Frames before the first with a pts (a
+    camera's over RTSP often has none yet) are of equal step."""
+
+    def __init__(self, time_base: Fraction | None, step_ns: int) -> None:
+        self._base, self._step_ns = time_base, step_ns
+        self._last_ns, self._last_index = -step_ns, -1
+        self._start: tuple[int, int] | None = None  # a pts and its time
+
+    @property
+    def has_pts(self) -> bool:
+        return self._start is not None
+
+    def time_ns(self, pts: int | None, index: int) -> int:
+        """Of a frame; one whose pts does not increase moves all later ones."""
+        next_ns = self._last_ns + self._step_ns * (index - self._last_index)
+        t_ns = next_ns
+        if pts is not None and self._base is not None:
+            if self._start is None:
+                self._start = pts, next_ns
+            t_ns = self._start[1] + round((pts - self._start[0]) * self._base * NS_PER_S)
             if t_ns <= self._last_ns:
-                self._shift_ns += self._last_ns + step_ns - t_ns
-                t_ns = self._last_ns + step_ns
-        self._last_ns = t_ns
+                self._start, t_ns = (pts, next_ns), next_ns
+        self._last_ns, self._last_index = t_ns, index
         return t_ns
 
 
@@ -199,18 +216,19 @@ def _open(source: str) -> tuple[str, InputContainer, bool]:
         name, kind = address, ""
         options = {"protocol_whitelist": _PROTOCOLS}
         if scheme.startswith("rtsp"):
-            options["rtsp_transport"] = "tcp"
+            options["rtsp_flags"] = "prefer_tcp"  # UDP where the camera has nothing else
     else:
         raise InputError(
             f"{shown(source)}: --live takes a camera's number, /dev/videoN or an address "
             "(rtsp://, http://, udp://, ...); a file is replayed without --live"
         )
-    timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+    timeout, began_s = (OPEN_TIMEOUT_S, READ_TIMEOUT_S), time.monotonic()
     try:
         container = av.open(name, format=kind or None, options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as e:
-        why = f"no answer in {OPEN_TIMEOUT_S:g} s" if isinstance(e, av.error.ExitError) else ""
-        why = why or str(getattr(e, "strerror", "") or e).splitlines()[0]
+        why = str(getattr(e, "strerror", "") or e).splitlines()[0]
+        if time.monotonic() - began_s >= OPEN_TIMEOUT_S:  # which FFmpeg calls by several names
+            why = f"no answer in {OPEN_TIMEOUT_S:g} s"
         raise InputError(f"{shown(name)}: cannot be opened ({why})") from e
     scheme = name.partition(":")[0].lower()
     return name, container, bool(device) or scheme in _PACED
