@@ -1,4 +1,4 @@
-"""Whether a picture can be looked at at all: exposure, blur, freezing, obstruction, damage.
+"""Whether a picture can be looked at at all: exposure, blur, noise, freezing, obstruction, damage.
 
 Measured on about 160 x 90 pixels picked from the picture and on a few of its rows, in well under
 a millisecond. The thresholds are set so that a fault means a camera or a decoder that failed, not
@@ -23,6 +23,16 @@ _SHARP_ROWS = 40
 _SPAN = 8  # px between the two pixels whose difference is the contrast
 
 
+def _slopes() -> NDArray[np.float32]:
+    """(pixels of a block, 2) float32: what is even along x and along y, each of length 1."""
+    ramp = np.arange(_BLOCK, dtype=np.float32) - (_BLOCK - 1) / 2
+    both = np.stack([np.tile(ramp, _BLOCK), np.repeat(ramp, _BLOCK)], axis=1)
+    return np.asarray(both / np.linalg.norm(both, axis=0), np.float32)
+
+
+_SLOPES = _slopes()
+
+
 @dataclass(frozen=True)
 class QualityConfig:
     """Attributes:
@@ -32,11 +42,13 @@ class QualityConfig:
     grey_share: share of pixels that are the neutral grey of a decoder without data, within
         ``grey_slack`` of 128, in flat blocks (never above 0.08).
     flat_share: share of blocks without any texture from which on something covers the lens
-        (0.66 by night); ``flat_std`` is what counts as no texture.
+        (0.70 by night); ``flat_std`` is what counts as no texture, an even slope aside.
     blur: mean difference of neighbours over that of pixels 8 columns apart, at a width of
         1280 px. 1/8 is no detail at all, a Gaussian of 4 px gives 0.134, real frames 0.152 and
         more.
     blur_contrast: mean difference of pixels 8 apart below which blur cannot be judged.
+    noise: the measure of blur from which on a picture is noise, where neighbours differ by
+        ``noise_level`` or more (never above 0.55; noise of a standard deviation of 10: 0.75).
     same_level: greatest mean difference in any block of two pictures that are the same one
         (frames of a waiting vehicle: 6 and more; a freeze that was encoded again: below 1).
     frozen_s: a picture that stays the same for longer is frozen, before that repeated.
@@ -50,6 +62,8 @@ class QualityConfig:
     flat_std: float = 2.5
     blur: float = 0.142
     blur_contrast: float = 2.0
+    noise: float = 0.7
+    noise_level: float = 6.0
     same_level: float = 0.5
     frozen_s: float = 0.25
 
@@ -76,7 +90,7 @@ class FrameWatch:
 
         Codes, in the order they are looked for: ``black``, ``white``, ``damaged`` (grey where a
         decoder had no data), ``covered``, ``repeated`` and ``frozen`` (the picture of the frame
-        before) - none of them usable - and ``blurred``, which is.
+        before) - none of them usable - and ``blurred`` and ``noisy``, which are.
         """
         small = _picked(image)
         last, self._last = self._last, small
@@ -91,7 +105,7 @@ class FrameWatch:
             if held_s > self.config.frozen_s:
                 return Quality(f"frozen: the same picture for {held_s:.2f} s", False)
             return Quality("repeated: the picture of the frame before", False)
-        return self._blur(image)
+        return self._detail(image)
 
     def _same(self, last: U8, small: U8) -> bool:
         if last.shape != small.shape:
@@ -120,7 +134,10 @@ class FrameWatch:
         c = self.config
         blocks = _blocks(small[:, :, 1])
         mean = blocks.mean(axis=1)
-        flat = np.square(blocks).mean(axis=1) - np.square(mean) < c.flat_std**2
+        rest = np.square(blocks).mean(axis=1) - np.square(mean)
+        if blocks.shape[1] == len(_SLOPES):
+            rest -= np.square(blocks @ _SLOPES).mean(axis=1) * (2 / len(_SLOPES))
+        flat = rest < c.flat_std**2
         low, high = 128 - c.grey_slack, 128 + c.grey_slack
         grey = np.asarray(cv2.inRange(small, (low, low, low), (high, high, high)))
         lost = float((_blocks(grey).mean(axis=1) * flat).mean()) / 255
@@ -130,7 +147,7 @@ class FrameWatch:
             return f"covered: {100 * float(flat.mean()):.0f} % of the picture has no texture"
         return ""
 
-    def _blur(self, image: U8) -> Quality:
+    def _detail(self, image: U8) -> Quality:
         c, (height, width) = self.config, image.shape[:2]
         step = max(1, round(width / _SHARP_WIDTH_PX))
         rows = slice(height // 3, None, max(1, height // (2 * _SHARP_ROWS)))
@@ -139,10 +156,12 @@ class FrameWatch:
             return Quality()
         contrast = float(cv2.mean(cv2.absdiff(line[:, _SPAN:], line[:, :-_SPAN]))[0])
         detail = float(cv2.mean(cv2.absdiff(line[:, 1:], line[:, :-1]))[0])
+        if detail >= max(c.noise * contrast, c.noise_level):
+            return Quality(f"noisy: neighbouring pixels differ by {detail:.0f} of 255")
         if contrast < c.blur_contrast or detail >= c.blur * contrast:
             return Quality()
         share = 100 * _SPAN * detail / contrast - 100  # of 0 for no detail at all
-        return Quality(f"blurred: {max(share, 0.0):.0f} % of fine detail", True)
+        return Quality(f"blurred: {max(share, 0.0):.0f} % of fine detail")
 
 
 def _picked(image: U8) -> U8:

@@ -3,7 +3,7 @@
 Codes:
 
 - of a picture (``data.frame_quality``): ``black``, ``white``, ``damaged``, ``covered``,
-  ``repeated``, ``frozen``, ``blurred``;
+  ``repeated``, ``frozen``, ``blurred``, ``noisy``;
 - of its place in the stream: ``gap`` (frames are missing before it), ``time-jump`` (more than a
   second is), ``time-back``, ``size`` (another size than the first frame's);
 - of the file: ``corrupt`` (frames that could not be decoded before this one), ``cut-short``,

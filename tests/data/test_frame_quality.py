@@ -46,8 +46,9 @@ def test_lost_data_and_covered_lens(pictures):
     q = judge(half)
     assert code(q) == "damaged"
     assert not q.usable
-    smooth = np.asarray(cv2.resize(np.float32([[50, 60], [70, 90]]), (640, 360)), np.uint8)
-    assert code(judge(cv2.merge([smooth] * 3))) == "covered"
+    for light in ([[50, 60], [70, 90]], [[40, 90], [90, 40], [40, 90]]):
+        smooth = np.asarray(cv2.resize(np.float32(light), (640, 360)), np.uint8)
+        assert code(judge(cv2.merge([smooth] * 3))) == "covered"
 
 
 def test_blur_is_named_but_looked_through(pictures):
@@ -55,6 +56,14 @@ def test_blur_is_named_but_looked_through(pictures):
     q = judge(np.asarray(cv2.GaussianBlur(large, (0, 0), 6), np.uint8))
     assert code(q) == "blurred"
     assert q.usable
+
+
+def test_noise_is_named_but_looked_through(pictures):
+    random = np.random.default_rng(0)
+    for std, named in ((4, ""), (15, "noisy"), (40, "noisy")):
+        noisy = np.clip(pictures[0] + random.normal(0, std, pictures[0].shape), 0, 255)
+        q = judge(noisy.astype(np.uint8))
+        assert code(q) == named and q.usable
 
 
 def test_a_picture_that_stays_is_repeated_then_frozen(pictures):
