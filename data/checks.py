@@ -141,8 +141,8 @@ def report_split(dataset: Dataset, entries: Sequence[Entry]) -> SplitReport:
             ours[c] += n
         if e.boxes is not None:
             names.update(e.boxes.names)
-            ignored += int(e.boxes.ignore.sum())
-            ignored += sum(n not in dataset.class_map for n in e.boxes.names)
+            marked = zip(e.boxes.names, e.boxes.ignore.tolist())
+            ignored += sum(ignore or name not in dataset.class_map for name, ignore in marked)
     sizes = Counter(f"{e.size_px[0]}x{e.size_px[1]}" for e in entries if e.size_px)
     known = dataset.class_map
     table = {

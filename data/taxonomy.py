@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import lru_cache
 
 CLASSES: tuple[str, ...] = ("vehicle", "person", "two_wheeler", "traffic_light", "traffic_sign")
 CLASS_ID: dict[str, int] = {name: i for i, name in enumerate(CLASSES)}
@@ -72,6 +73,7 @@ _COMMON_OURS: dict[str, tuple[str, ...]] = {
         "vehicle", "car", "cars", "truck", "bus", "train", "van", "suv", "lorry", "pickup",
         "trailer", "caravan", "tram", "taxi", "minibus", "auto", "autorickshaw", "tractor",
         "other vehicle", "ambulance", "police car", "fire truck", "motor vehicle", "large vehicle",
+        "vehicle fallback",
     ),
     "person": (
         "person", "people", "pedestrian", "pedestrians", "rider", "cyclist", "bicyclist",
@@ -133,6 +135,11 @@ def common_classes(names: Iterable[str]) -> tuple[dict[str, str | None], tuple[s
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known class name most like ``name``, of the set's own or the common ones."""
+    return _nearest(name, tuple(known))
+
+
+@lru_cache(maxsize=1024)  # a set may hold a million boxes of one unknown class
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     table = {plain_name(k): k for k in (*COMMON, *PARTIAL, *known)}
     near = difflib.get_close_matches(plain_name(name), table, 1, 0.7)
     return table[near[0]] if near else None

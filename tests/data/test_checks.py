@@ -272,3 +272,10 @@ def test_without_a_size_a_calibration_file_is_still_judged_by_its_numbers(tmp_pa
     path.write_text("P2: 800 0 1300 45 0 nan 400 0.2 0 0 1 0.003\n")
     d = Dataset("kitti", tmp_path, "all", ("a",), (), (), calibs=(path,))
     assert [p.kind for p in calib_problems(d, [Entry(None)])] == ["calib_unusable"]
+
+
+def test_an_area_to_ignore_of_an_unknown_class_is_counted_once(made):
+    made.labels["train", "a"] = [made.car(10, 20, 50, 60, "blob") | {"attributes": {"crowd": True}}]
+    made.save()
+    d = open_dataset(made.root, "train")
+    assert report_split(d, [check_image(d, i) for i in range(len(d))]).ignore_areas == 1
