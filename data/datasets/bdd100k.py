@@ -59,7 +59,9 @@ def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
             if box is None:
                 continue
             row = numbers([box[key] for key in _CORNERS], 4)
-            name = clean_name(label["category"])
+            name = _category(label)
+            if not name:
+                raise ValueError("no category")
             more = dict(label.get("attributes") or {})
         except (AttributeError, KeyError, TypeError, ValueError) as e:
             text = f"label {k} needs a category and box2d with numbers x1 y1 x2 y2 ({e}); left out"
@@ -74,6 +76,12 @@ def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
         np.array(xyxy), tuple(names), np.array(ignore, bool), tuple(attributes), tuple(problems),
         where=where,
     )  # fmt: skip
+
+
+def _category(label: Mapping[str, Any]) -> str:
+    """Class name of a label; '' where there is none."""
+    name = label.get("category")
+    return "" if name is None else clean_name(name)
 
 
 def _read_labels(
@@ -153,8 +161,8 @@ def _names_in(entries: Mapping[str, dict[str, Any]]) -> list[str]:
         labels = entry.get("labels")
         for label in labels if isinstance(labels, list) else []:
             if isinstance(label, dict) and label.get("box2d") is not None:
-                found[str(label.get("category"))] = None
-    return [clean_name(name) for name in found]
+                found[_category(label)] = None
+    return [name for name in found if name]
 
 
 def open_split(root: Path, split: str) -> Dataset:

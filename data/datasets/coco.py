@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from data.datasets.base import Boxes, Dataset, Problem
-from data.datasets.files import clean_name, folders, is_inside, numbers, read_json
+from data.datasets.files import clean_name, folders, is_inside, numbers, read_json, visible
 from data.errors import InputError
 from data.taxonomy import common_classes
 
@@ -47,12 +47,13 @@ def _is_coco(path: Path) -> bool:
 
 def _files(root: Path) -> dict[str, Path]:
     """Annotation file of each split; the key 'all' stands for a set that has but one."""
-    found = {p.stem[10:]: p for p in sorted((root / "annotations").glob("instances_?*.json"))}
+    listed = sorted(visible((root / "annotations").glob("instances_?*.json")))
+    found = {p.stem[10:]: p for p in listed}
     if not found:
         found = {s: root / s / _ROBOFLOW for s in folders(root) if (root / s / _ROBOFLOW).is_file()}
     if not found:
-        several = (sorted(f.glob("*.json")) for f in (root / "annotations", root))
-        names = [p for paths in several for p in paths if p.name[0] != "."]
+        several = (sorted(visible(f.glob("*.json"))) for f in (root / "annotations", root))
+        names = [p for paths in several for p in paths]
         found = {p.stem: p for p in names if p.name == _ROBOFLOW or _is_coco(p)}
         if len(found) == 1 and not set(found) & set(_SPLIT_NAMES):
             return {"all": next(iter(found.values()))}

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -108,10 +108,14 @@ def folders(path: Path) -> tuple[str, ...]:
     return tuple(sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != "."))
 
 
+def visible(paths: Iterable[Path]) -> Iterator[Path]:
+    """Those that are not hidden; a Mac leaves a ``._NAME`` beside every file that it copies."""
+    return (p for p in paths if p.name[0] != ".")
+
+
 def list_files(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[Path]:
     """Files of a folder by name, hidden ones left out; InputError when there are none."""
-    found = (p for p in folder.glob("*") if p.suffix.lower() in suffixes and p.name[0] != ".")
-    files = sorted(found)
+    files = sorted(p for p in visible(folder.glob("*")) if p.suffix.lower() in suffixes)
     if not files:
         raise InputError(f"{folder}: no files ending in {', '.join(suffixes)} found")
     return files
@@ -141,7 +145,7 @@ def has_images(folder: Path) -> bool:
     """Whether a picture lies directly in a folder."""
     if not folder.is_dir():
         return False
-    return any(p.suffix.lower() in IMAGE_SUFFIXES and p.name[0] != "." for p in folder.iterdir())
+    return any(p.suffix.lower() in IMAGE_SUFFIXES for p in visible(folder.iterdir()))
 
 
 def split_folders(images: Path) -> tuple[str, ...]:
@@ -200,10 +204,13 @@ def image_problem(path: Path) -> Problem | None:
     """What is wrong with an image file as far as its first and last bytes tell."""
     if not os.path.isfile(path):  # False also for a name longer than a file can have
         return Problem("image_missing", str(path), "image missing; its labels are left out")
-    with path.open("rb") as f:
-        data = f.read(_HEAD)
-        f.seek(max(len(data), path.stat().st_size - 4096))
-        data += f.read()
+    try:
+        with path.open("rb") as f:
+            data = f.read(_HEAD)
+            f.seek(max(len(data), path.stat().st_size - 4096))
+            data += f.read()
+    except OSError as e:
+        return Problem("image_unreadable", str(path), f"cannot be read ({e.strerror or e})")
     if not data:
         return Problem("image_unreadable", str(path), "image file is empty")
     # an end that is not there may lie before what a phone appends: a video, a map of depths
@@ -271,5 +278,9 @@ def read_mask(path: Path) -> U8:
     if mask is None:
         raise InputError(f"{path}: cannot be read as a label mask (missing or truncated)")
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise InputError(f"{path}: a label mask has one 8-bit channel, given {mask.shape}")
+        given = f"{1 if mask.ndim == 2 else mask.shape[2]} of {mask.dtype}"
+        raise InputError(
+            f"{path}: a label mask has one channel of uint8, given {given}; save the numbers of "
+            "the classes, without a palette"
+        )
     return np.asarray(mask, np.uint8)

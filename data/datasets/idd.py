@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.datasets.base import Dataset
-from data.datasets.files import folders
+from data.datasets.files import folders, visible
 from data.datasets.surface_only import surface_dataset
 from data.errors import InputError
 from data.taxonomy import IDD_LITE_DRIVABLE, IDD_LITE_NAMES
@@ -16,7 +16,9 @@ LOOKS = "leftImg8bit/SPLIT/DRIVE/*_image.* with gtFine/SPLIT"
 def recognises(root: Path) -> bool:
     if not (root / "gtFine").is_dir():
         return False
-    return any((root / "leftImg8bit").glob("*/*/*_image.*"))  # Cityscapes has the same folders
+    return any(
+        visible((root / "leftImg8bit").glob("*/*/*_image.*"))
+    )  # Cityscapes has the same folders
 
 
 def splits(root: Path) -> tuple[str, ...]:
@@ -28,7 +30,7 @@ def open_split(root: Path, split: str) -> Dataset:
 
     Images are named ``DRIVE/FILE``, their path below ``leftImg8bit/SPLIT``.
     """
-    images = sorted((root / "leftImg8bit" / split).glob("*/*_image.*"))
+    images = sorted(visible((root / "leftImg8bit" / split).glob("*/*_image.*")))
     if not images:
         raise InputError(f"{root}: no images leftImg8bit/{split}/DRIVE/*_image.jpg found")
     labels = root / "gtFine" / split

@@ -24,6 +24,7 @@ from data.datasets.files import (
     read_classes,
     read_lines,
     read_text,
+    visible,
 )
 from data.errors import InputError
 from data.taxonomy import KITTI, KITTI_LABELLED, common_classes
@@ -45,8 +46,11 @@ def recognises(root: Path) -> bool:
 
 def splits(root: Path) -> tuple[str, ...]:
     """Those of ``ImageSets``; without it one labelled part, which answers to any name."""
-    lists = tuple(sorted(p.stem for p in (root / "ImageSets").glob("*.txt")))
-    return lists or ("all",)
+    return tuple(sorted(_lists(root))) or ("all",)
+
+
+def _lists(root: Path) -> dict[str, Path]:
+    return {p.stem: p for p in visible((root / "ImageSets").glob("*.txt"))}
 
 
 def parse_numbers(text: str, first: int = 0) -> tuple[str, list[float]]:
@@ -129,7 +133,7 @@ def class_tables(
 def _types_in(folder: Path) -> Iterable[str]:
     """First words of all lines of all label files, in the order met."""
     found: dict[str, None] = {}
-    for path in sorted(folder.rglob("*.txt")):
+    for path in sorted(visible(folder.rglob("*.txt"))):
         for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
             part = line.split(None, 1)
             if part:
@@ -140,7 +144,7 @@ def _types_in(folder: Path) -> Iterable[str]:
 def _frames(root: Path, split: str) -> tuple[Path, list[str], list[Problem]]:
     """Folder ('training' or 'testing') of a split, its image names, and lines left out."""
     part = root / "training"
-    lists = {p.stem: p for p in (root / "ImageSets").glob("*.txt")}
+    lists = _lists(root)
     if split in lists:
         ids, problems = [], []
         for line in read_lines(lists[split]):
@@ -156,7 +160,7 @@ def _frames(root: Path, split: str) -> tuple[Path, list[str], list[Problem]]:
         return part, [_image_name(part / "image_2", i) for i in dict.fromkeys(ids)], problems
     if (part / "image_2").is_dir():
         return part, list_images(part / "image_2"), []
-    labels = sorted((part / "label_2").rglob("*.txt"))
+    labels = sorted(visible((part / "label_2").rglob("*.txt")))
     return (
         part,
         [p.relative_to(part / "label_2").with_suffix(".png").as_posix() for p in labels],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets.base import Boxes, Dataset, Problem
-from data.datasets.files import IMAGE_SUFFIXES, folders, read_classes, read_text
+from data.datasets.files import IMAGE_SUFFIXES, folders, read_classes, read_text, visible
 from data.datasets.kitti import boxes_of, class_tables, parse_line
 from data.errors import InputError
 
@@ -27,11 +27,11 @@ _Drive = tuple[dict[int, list[_Row]], dict[int, list[Problem]]]
 def recognises(root: Path) -> bool:
     if (root / "training/image_02").is_dir():
         return True
-    return any((root / "training/label_02").glob("*.txt"))
+    return any(visible((root / "training/label_02").glob("*.txt")))
 
 
 def splits(root: Path) -> tuple[str, ...]:
-    labels = {p.stem for p in (root / "training/label_02").glob("*.txt")}
+    labels = {p.stem for p in visible((root / "training/label_02").glob("*.txt"))}
     return tuple(sorted({*labels, *folders(root / "training/image_02")}))
 
 
@@ -61,7 +61,7 @@ def parse_drive(path: Path) -> _Drive:
 
 def _frames_of(root: Path, drive: str, drive_of: Callable[[str], _Drive]) -> list[str]:
     """Image names of a drive; without images those of its labelled frames, from 0 to the last."""
-    images = (root / "training/image_02" / drive).glob("*")
+    images = visible((root / "training/image_02" / drive).glob("*"))
     names = sorted(p.name for p in images if p.suffix.lower() in IMAGE_SUFFIXES)
     if not names:
         rows, problems = drive_of(drive)

@@ -1,6 +1,7 @@
 """Pascal VOC boxes (Everingham et al. 2010) as XML, one file an image.
 
-Read are the devkit's folders (``Annotations``, ``JPEGImages``, ``ImageSets/Main/SPLIT.txt``),
+Read are the devkit's folders (``Annotations``, ``JPEGImages``, ``ImageSets/Main/SPLIT.txt``; IDD
+Detection has its lists, ``train.txt`` and so on, beside the folders),
 ``images/SPLIT`` with ``labels/SPLIT``, and XML files beside their images, in the root or in a
 folder for each split.
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from data.datasets.base import Boxes, Dataset, Problem
 from data.datasets.files import (
+    bare_name,
     clean_name,
     find_image,
     folders,
@@ -31,6 +33,7 @@ from data.datasets.files import (
     read_classes,
     read_lines,
     split_folders,
+    visible,
 )
 from data.errors import InputError
 from data.taxonomy import CARLA, CARLA_LABELLED, common_classes
@@ -39,18 +42,19 @@ LOOKS = "Annotations/*.xml with JPEGImages, or labels/SPLIT/*.xml with images/SP
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = ("truncated", "occluded", "difficult")
+_SPLITS = ("train", "val", "trainval", "test")
 _DEVKIT = re.compile(r"The VOC\d{4} Database")
 
 
 def _has_xml(folder: Path) -> bool:
-    return any(p.name[0] != "." for p in folder.glob("*.xml"))
+    return any(visible(folder.glob("*.xml")))
 
 
 def _form(root: Path) -> str:
     """Which of the arrangements a folder has: 'devkit', 'labels', 'beside', 'flat' or ''."""
-    if any((root / "Annotations").rglob("*.xml")):
+    if any(visible((root / "Annotations").rglob("*.xml"))):
         return "devkit"
-    if any((root / "labels").rglob("*.xml")) and (root / "images").is_dir():
+    if any(visible((root / "labels").rglob("*.xml"))) and (root / "images").is_dir():
         return "labels"
     if any(_has_xml(root / s) and has_images(root / s) for s in folders(root)):
         return "beside"
@@ -74,13 +78,21 @@ def splits(root: Path) -> tuple[str, ...]:
 
 def _lists(root: Path) -> dict[str, Path]:
     """Lists of images by split, without the devkit's lists for each class (CLASS_SPLIT.txt)."""
-    found = {p.stem: p for p in sorted((root / "ImageSets/Main").glob("*.txt"))}
+    found = {p.stem: p for p in sorted(visible((root / "ImageSets/Main").glob("*.txt")))}
+    if not found:
+        return {s: p for s in _SPLITS if _is_list(p := root / f"{s}.txt")}
 
     def of_a_class(stem: str) -> bool:
         lines = read_lines(found[stem]) if stem.rpartition("_")[2] in found else []
         return "_" in stem and bool(lines) and lines[0].split()[-1] in ("-1", "0", "1")
 
     return {s: p for s, p in found.items() if not of_a_class(s)}
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a file lists images by their names without ending (others list YOLO's paths)."""
+    first = next(iter(read_lines(path)), "").strip() if path.is_file() else ""
+    return is_inside(first) and bare_name(first) == first
 
 
 def parse_boxes(path: Path) -> Boxes:
@@ -138,7 +150,7 @@ def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
 def _names_in(folder: Path) -> Iterable[str]:
     """Class names of all annotation files below a folder, in the order met."""
     found: dict[str, None] = {}
-    for path in sorted(folder.rglob("*.xml")):
+    for path in sorted(visible(folder.rglob("*.xml"))):
         try:
             tree = ElementTree.parse(path)
         except (OSError, ValueError, LookupError, ElementTree.ParseError):
@@ -167,8 +179,8 @@ def _pairs(root: Path, split: str) -> tuple[list[tuple[str, Path, Path]], list[P
 def _without_image(labels: Path, used: set[Path]) -> list[Problem]:
     return [
         Problem("image_missing", str(p), "no image of this name; its labels are left out")
-        for p in sorted(labels.rglob("*.xml"))
-        if p not in used and p.name[0] != "."
+        for p in sorted(visible(labels.rglob("*.xml")))
+        if p not in used
     ]
 
 

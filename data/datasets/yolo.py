@@ -28,6 +28,7 @@ from data.datasets.files import (
     read_lines,
     read_text,
     split_folders,
+    visible,
 )
 from data.errors import InputError
 from data.taxonomy import common_classes
@@ -36,6 +37,7 @@ from data.yaml_text import load_yaml
 LOOKS = "data.yaml, or images with labels/*.txt"
 
 _USUAL = ("train", "val", "test")
+_NEEDED = ("train", "val")  # others are often named without being there
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 _NAME_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
 _NO_SPLITS = ("path", "names", "nc", "download", "kpt_shape", "flip_idx", "yaml_file", "channels")
@@ -62,7 +64,7 @@ def _yaml_of(root: Path) -> Path | None:
     for name in _YAML_NAMES:
         if (root / name).is_file():
             return root / name
-    for path in sorted((*root.glob("*.yaml"), *root.glob("*.yml"))):
+    for path in sorted(visible((*root.glob("*.yaml"), *root.glob("*.yml")))):
         try:
             table = _read_yaml(path)
         except InputError:
@@ -75,7 +77,7 @@ def _yaml_of(root: Path) -> Path | None:
 def _has_labels(folder: Path) -> bool:
     """Whether label files lie in a folder or below it."""
     found = folder.rglob("*.txt") if folder.is_dir() else iter(())
-    return any(p.name not in _NAME_FILES and p.name[0] != "." for p in found)
+    return any(p.name not in _NAME_FILES for p in visible(found))
 
 
 def _form(root: Path) -> str:
@@ -118,7 +120,7 @@ def _places(path: Path) -> dict[str, list[Path]]:
         if split in _NO_SPLITS or not usable or len(usable) < len(texts):
             continue
         places = [_resolve(bases, t) for t in usable]
-        if split in _USUAL or all(map(os.path.exists, places)):
+        if split in _NEEDED or all(map(os.path.exists, places)):
             found[str(split)] = places
     return found
 
@@ -267,8 +269,9 @@ def _in_place(place: Path) -> list[tuple[str, Path]]:
         raise InputError(f"{place}: no such folder or list of images")
     lines = [line.strip() for line in read_lines(place)]
     paths = [_resolve([place.parent], line) for line in lines]
-    common = _common_folder(paths)
-    return [(p.relative_to(common).as_posix(), p) for p in paths]
+    whole = [p.absolute() for p in paths]  # lines may be relative or not
+    common = _common_folder(whole)
+    return [(w.relative_to(common).as_posix(), p) for w, p in zip(whole, paths)]
 
 
 def _common_folder(paths: list[Path]) -> Path:
