@@ -111,9 +111,13 @@ class VideoSet(Dataset):
 
     def load(self, i: int) -> Sample:
         """The first frame at or after ``start_s[i]``; InputError where none can be decoded."""
-        labels = self.labels(i, self.frame_px)
+        return self.shrunk(i, self.frame_px)
+
+    def shrunk(self, i: int, size_px: tuple[int, int]) -> Sample:
+        """The same at a size (width, height)."""
+        labels = self.labels(i, size_px)
         for frame in open_log(self.images[i], start_s=self.start_s[i], max_frames=1):
-            image = cv2.resize(frame.image, self.frame_px, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(frame.image, size_px, interpolation=cv2.INTER_AREA)
             return Sample(
                 np.asarray(image, np.uint8), labels.xyxy, labels.class_id, labels.ignore,
                 labels.labelled_classes, None, None, self.names[i],

@@ -24,6 +24,7 @@ from data.taxonomy import CLASS_ID
 from data.threads import opencv_on_one_thread
 from data.types import Sample
 from perception.metrics.surfaces import dilate_lane
+from perception.training.distill import VideoSet
 from perception.training.targets import make_targets
 
 Key = tuple[int, int]  # (set, index of the frame in it)
@@ -90,12 +91,18 @@ class Mixture(TorchDataset):
         held = self._cache.get(key) or self._recent.get(key)
         if held is not None:
             return held
-        sample = read_frame(self.sets[key[0]], key[1], self._width, boxes_only, dilate_lane)
+        sample = self._read_anew(key, boxes_only)
         if not boxes_only:
             self._recent[key] = sample
             if len(self._recent) > RECENT:
                 del self._recent[next(iter(self._recent))]
         return sample
+
+    def _read_anew(self, key: Key, boxes_only: bool = False) -> Sample:
+        dataset = self.sets[key[0]]
+        if isinstance(dataset, VideoSet):  # its frames are no image files
+            return dataset.shrunk(key[1], frame_size(*dataset.frame_px, self._width))
+        return read_frame(dataset, key[1], self._width, boxes_only, dilate_lane)
 
     def _planned(self) -> list[Key]:
         """The frames to hold, those that are drawn most often first, as far as memory goes."""
@@ -119,12 +126,8 @@ class Mixture(TorchDataset):
         are forked later; returns how many are held."""
         self.rare()
         keys = self._planned()
-
-        def read(key: Key) -> Sample:
-            return read_frame(self.sets[key[0]], key[1], self._width, False, dilate_lane)
-
         with ThreadPoolExecutor(threads) as pool:
-            self._cache.update(zip(keys, pool.map(read, keys), strict=True))
+            self._cache.update(zip(keys, pool.map(self._read_anew, keys), strict=True))
         return len(self._cache)
 
     @property

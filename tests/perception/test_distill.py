@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("albumentations")
 
+from data.augment import AugmentConfig  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from data.types import HIDDEN  # noqa: E402
 from perception.models.multitask import Output  # noqa: E402
@@ -20,6 +21,7 @@ from perception.training import loop  # noqa: E402
 from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
 from perception.training.config import DistillConfig  # noqa: E402
 from perception.training.distill import teacher_loss, unlabelled  # noqa: E402
+from perception.training.loader import Mixture  # noqa: E402
 from perception.training.losses import total_loss  # noqa: E402
 from tools.train import run_train  # noqa: E402
 
@@ -148,6 +150,16 @@ def test_frames_of_a_video(video):
     assert found.size_px(1) == (64, 48) and not found.tasks
     with pytest.raises(InputError, match="no such file"):
         unlabelled(video.with_name("other.mp4"))
+
+
+@pytest.mark.parametrize("cache_mb", [0, 10])
+def test_training_sees_the_frames_of_a_video(video, cache_mb):
+    found = unlabelled(video, every_s=0.8)
+    made = Mixture([found], [1.0], (32, 32), 0, AugmentConfig(), 8, cache_mb=cache_mb)
+    assert made.preload() == (3 if cache_mb else 0) and not made.problems
+    seen = [made.read((0, i)).image for i in range(3)]
+    assert [round(float(v.mean()) / 10) for v in seen] == [0, 8, 16]
+    assert {v.shape for v in seen} == {(36, 48, 3)}  # no wider than 1.5 times what is trained on
 
 
 def test_a_set_without_labels_needs_a_teacher(tiny_toml, video, tmp_path):
