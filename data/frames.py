@@ -97,7 +97,7 @@ def _decode(path: Path, width_px: int, max_width_px: int) -> U8 | None:
 def _fit(mask: U8 | None, size: tuple[int, int]) -> U8 | None:
     if mask is None or mask.shape == size[::-1]:
         return mask
-    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
 
 
 def _boxes_alone(dataset: Dataset) -> Dataset:

@@ -14,6 +14,7 @@ pytest.importorskip("albumentations")
 from data.augment import AugmentConfig  # noqa: E402
 from data.datasets import open_dataset  # noqa: E402
 from data.errors import InputError  # noqa: E402
+from data.frames import read_frame  # noqa: E402
 from data.mixing import join_quarters  # noqa: E402
 from data.types import HIDDEN, Sample  # noqa: E402
 from perception.training.loader import Mixture, batches  # noqa: E402
@@ -97,6 +98,19 @@ def test_frames_drawn_most_often_are_held_first(sets):
 def test_frames_are_held_no_wider_than_asked_for(sets):
     assert mixture(sets).read((0, 0)).image.shape == (270, 480, 3)
     assert mixture(sets, cache_width=320).read((0, 0)).image.shape == (180, 320, 3)
+
+
+def test_labels_shrink_to_where_they_lie(tmp_path):
+    for name in ("train", "trainannot"):
+        (tmp_path / name).mkdir()
+    y, x = np.mgrid[:360, :480]
+    label = np.where(x + y > 400, 3, 0).astype(np.uint8)  # road behind a slanting edge
+    cv2.imwrite(str(tmp_path / "train/a.png"), cv2.merge([label] * 3))
+    cv2.imwrite(str(tmp_path / "trainannot/a.png"), label)
+    small = read_frame(open_dataset(tmp_path, "train", "camvid"), 0, 320).drivable
+    edges = [480 * float((m == 0).mean()) for m in (label, small)]  # its mean column
+    assert small.shape == (240, 320)
+    assert edges[1] == pytest.approx(edges[0], abs=0.5)
 
 
 def test_handed_sets_teach_no_mirrored_drivable_area(sets):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import cv2
@@ -113,6 +114,19 @@ def test_smaller_object_wins_where_two_overlap():
     t = make_targets(sample([[0, 0, 320, 192], [150, 90, 170, 102]], (0, 1)))
     y, x = 24, 40  # the cell of both centres
     assert t.box[0, y, x] == pytest.approx((x + 0.5) * 4 - 150)
+
+
+@pytest.mark.parametrize("start", [20, 21, 22, 23])
+def test_a_surface_is_taught_where_it_lies(start):
+    """Half a pixel off costs a lane line, which is a few pixels wide, hundredths of its IoU."""
+    made = sample()
+    label = np.zeros((192, 320), np.uint8)
+    label[start : start + 40, 2 * start : 2 * start + 55] = 1
+    mask = make_targets(dataclasses.replace(made, drivable=label)).mask[0]
+    for axis in (0, 1):  # the middle of what is taught, in pixels of the picture
+        middle = [(np.nonzero(m)[axis].mean() + 0.5) * s for m, s in ((label, 1), (mask, 2))]
+        assert middle[1] == pytest.approx(middle[0], abs=0.1)
+    assert 4 * mask.sum() == pytest.approx(label.sum(), rel=0.02)
 
 
 def test_augmentation_moves_boxes_and_masks_with_the_picture():
