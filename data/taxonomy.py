@@ -39,6 +39,11 @@ BDD100K_NAMES: tuple[str, ...] = (
     "pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
     "traffic light", "traffic sign",
 )  # fmt: skip
+# The same as the releases of 2018 call them.
+BDD100K_2018_NAMES: tuple[str, ...] = (
+    "person", "rider", "car", "truck", "bus", "train", "motor", "bike",
+    "traffic light", "traffic sign",
+)  # fmt: skip
 # Objects that the annotators could not name; the benchmark ignores their areas.
 BDD100K_UNSURE: tuple[str, ...] = ("other person", "other vehicle", "trailer")
 

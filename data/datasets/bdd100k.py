@@ -1,4 +1,8 @@
-"""BDD100K (Yu et al. 2020): boxes (det_20), drivable area and lane lines.
+"""BDD100K (Yu et al. 2020): boxes, drivable area and lane lines.
+
+Boxes are read as ``labels/det_20/det_SPLIT.json``, or in the forms of 2018:
+``labels/bdd100k_labels_images_SPLIT.json``, and a file an image in ``labels/100k/SPLIT``; drivable
+areas as ``labels/drivable/masks``, or as the ``drivable_maps`` of 2018.
 
 Lane masks are read in two forms. The official one (``labels/lane/masks``) packs a pixel's bits:
 0 to 2 the kind of line, 3 background, 4 style, 5 direction; 255, all bits set, is the background
@@ -18,19 +22,35 @@ from typing import Any
 import numpy as np
 
 from data.datasets.base import Boxes, Dataset, Problem
-from data.datasets.files import clean_name, folders, list_images, numbers, read_json
+from data.datasets.files import (
+    clean_name,
+    folders,
+    label_path,
+    list_images,
+    numbers,
+    read_json,
+    visible,
+)
 from data.errors import InputError
-from data.taxonomy import BDD100K, BDD100K_NAMES, BDD100K_UNSURE, common_classes
+from data.taxonomy import BDD100K, BDD100K_2018_NAMES, BDD100K_NAMES, BDD100K_UNSURE, common_classes
 from data.types import UNKNOWN
 
 LOOKS = "images/100k/SPLIT"
 
 _DRIVABLE = {0: 1, 1: 1, 2: 0, 255: UNKNOWN}  # direct, alternative, background
+_DRIVABLE_2018 = {0: 0, 1: 1, 2: 1, 255: UNKNOWN}  # background, direct, alternative
 _LANE_BITS = {v: int(not v & 8) for v in range(64)} | {255: 0}
 _LANE_BINARY = {255: 1, 0: 0, 128: UNKNOWN}
-_MASKS: dict[str, tuple[tuple[str, dict[int, int]], ...]] = {
-    "drivable": (("drivable/masks", _DRIVABLE),),
-    "lane": (("lane/binary", _LANE_BINARY), ("lane/masks", _LANE_BITS)),
+# task -> folder, end of the names, and values; the first that is there is read
+_MASKS: dict[str, tuple[tuple[str, str, dict[int, int]], ...]] = {
+    "drivable": (
+        ("labels/drivable/masks", ".png", _DRIVABLE),
+        ("drivable_maps/labels", "_drivable_id.png", _DRIVABLE_2018),
+    ),
+    "lane": (
+        ("labels/lane/binary", ".png", _LANE_BINARY),
+        ("labels/lane/masks", ".png", _LANE_BITS),
+    ),
 }
 _CORNERS = ("x1", "y1", "x2", "y2")
 
@@ -44,7 +64,7 @@ def splits(root: Path) -> tuple[str, ...]:
 
 
 def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
-    """Boxes of one entry of a det_20 list; labels without ``box2d`` are none of its boxes.
+    """Boxes of one entry of a list of images; labels without ``box2d`` are none of its boxes.
 
     Areas of crowds, and of what the annotators could not name, are to be ignored.
     """
@@ -86,25 +106,26 @@ def _category(label: Mapping[str, Any]) -> str:
 
 def _read_labels(
     root: Path, split: str
-) -> tuple[Path, dict[str, dict[str, Any]], list[Problem], list[str]]:
-    """The label file of a split with its entries by image name, what was wrong with others, and
-    the class names it declares (of det_20 and the older release alike)."""
-    path = root / f"labels/det_20/det_{split}.json"
-    old = root / f"labels/bdd100k_labels_images_{split}.json"
-    path = old if old.is_file() and not path.is_file() else path
-    if not path.is_file():
-        return path, {}, [], []
-    table, declared = read_json(path), []
+) -> tuple[Path, dict[str, dict[str, Any]], list[Problem], tuple[str, ...]]:
+    """The label file (or folder) of a split, its entries by image name, what was wrong with
+    others, and the class names that it declares or its release has."""
+    path, names = root / f"labels/det_20/det_{split}.json", BDD100K_NAMES
+    old = root / f"labels/bdd100k_labels_images_{split}.json", root / f"labels/100k/{split}"
+    if not path.is_file() and any(p.exists() for p in old):
+        path, names = next(p for p in old if p.exists()), BDD100K_2018_NAMES
+    if not path.exists():
+        return path, {}, [], names
+    problems: list[Problem] = []
+    table = _of_files(path, problems) if path.is_dir() else read_json(path)
     if isinstance(table, dict) and "frames" in table:  # Scalabel's form, with the classes
         config = table.get("config")
         categories = config.get("categories") if isinstance(config, dict) else None
-        for c in categories if isinstance(categories, list) else []:
-            declared.append(clean_name(c.get("name") if isinstance(c, dict) else c))
-        table = table["frames"]
+        given = categories if isinstance(categories, list) else []
+        own = (clean_name(c.get("name") if isinstance(c, dict) else c) for c in given)
+        table, names = table["frames"], tuple(own) or names
     if not isinstance(table, list):
         raise InputError(f"{path}: expected a list of images with their labels (det_20)")
     entries: dict[str, dict[str, Any]] = {}
-    problems = []
     for k, entry in enumerate(table):
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name:
@@ -115,7 +136,25 @@ def _read_labels(
             problems.append(Problem("image_twice", str(path), text))
         else:
             entries[name] = entry
-    return path, entries, problems, declared
+    return path, entries, problems, names
+
+
+def _of_files(folder: Path, problems: list[Problem]) -> list[dict[str, Any]]:
+    """An entry for each file of a folder, whose one frame holds the objects of ``STEM.jpg``."""
+    entries = []
+    for path in sorted(visible(folder.glob("*.json"))):
+        try:
+            table = read_json(path)
+            (frame,) = table["frames"]
+            more, labels = table.get("attributes"), frame["objects"]
+        except InputError as e:
+            problems.append(Problem("label_malformed", str(path), str(e).partition(": ")[2]))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            text = "expected an object with one frame and its objects; left out"
+            problems.append(Problem("label_malformed", str(path), text))
+        else:
+            entries.append({"name": f"{path.stem}.jpg", "attributes": more, "labels": labels})
+    return entries
 
 
 def _masks(
@@ -124,16 +163,16 @@ def _masks(
     masks: dict[str, tuple[Path | None, ...]] = {}
     values = {}
     for task, kinds in _MASKS.items():
-        for kind, table in kinds:
-            folder = root / "labels" / kind / split
+        for kind, end, table in kinds:
+            folder = root / kind / split
             if folder.is_dir() and task not in masks:
-                masks[task] = tuple(_mask_path(folder, name) for name in images)
+                masks[task] = tuple(_mask_path(folder, name, end) for name in images)
                 values[task] = table
     return masks, values
 
 
-def _mask_path(folder: Path, name: str) -> Path | None:
-    for path in (folder / Path(name).with_suffix(".png"), folder / f"{Path(name).stem}.png"):
+def _mask_path(folder: Path, name: str, end: str) -> Path | None:
+    for path in (label_path(folder, name, end), folder / f"{Path(name).stem}{end}"):
         if os.path.isfile(path):
             return path
     return None
@@ -166,9 +205,8 @@ def _names_in(entries: Mapping[str, dict[str, Any]]) -> list[str]:
 
 
 def open_split(root: Path, split: str) -> Dataset:
-    """Read ``images/100k/SPLIT``, with folders in it or without, with ``labels/det_20`` (or the
-    2018 labels), ``labels/drivable/masks`` and ``labels/lane``; a frame without an entry or a
-    mask file has unknown boxes, drivable area or lanes."""
+    """Read ``images/100k/SPLIT``, with folders in it or without, with boxes, drivable areas and
+    lanes; a frame without an entry or a mask file has unknown ones."""
     folder = root / "images/100k" / split
     images = list_images(folder)
     path, entries, problems, declared = _read_labels(root, split)
@@ -186,7 +224,7 @@ def open_split(root: Path, split: str) -> Dataset:
         found = entry_of.get(images[i], {}).get("attributes")
         return found if isinstance(found, dict) else {}
 
-    names = tuple(dict.fromkeys((*(declared or BDD100K_NAMES), *_names_in(entries))))
+    names = tuple(dict.fromkeys((*declared, *_names_in(entries))))
     common, labelled = common_classes(names)
     masks, values = _masks(root, split, images)
     return Dataset(

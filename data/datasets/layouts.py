@@ -7,14 +7,17 @@ names a split that joins the others.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from data.datasets import bdd100k, camvid, coco, idd, kitti, kitti_tracking, voc, yolo
 from data.datasets.base import Dataset, with_names
-from data.datasets.files import choose_split
+from data.datasets.files import choose_split, folders
 from data.errors import InputError
+
+_LOOKED_INTO = 20  # folders, for a hint
 
 # first match wins
 READERS: dict[str, ModuleType] = {
@@ -46,7 +49,18 @@ def recognise(root: Path, layout: str | None = None) -> str:
         if reader.recognises(root):
             return name
     looks = "; ".join(f"{n}: {r.LOOKS}" for n, r in READERS.items())
-    raise InputError(f"{root}: layout not recognised; looked for {looks}; --format names one")
+    raise InputError(
+        f"{root}: layout not recognised{_inner(root)}; looked for {looks}; --format names one"
+    )
+
+
+def _inner(root: Path) -> str:
+    """A hint at a folder below that is a set, as archives often hold one; '' without."""
+    for path in (root / name for name in folders(root)[:_LOOKED_INTO]):
+        with suppress(OSError):  # one that may not be looked into is none
+            if any(reader.recognises(path) for reader in READERS.values()):
+                return f", but its folder {path.name} is a set: give {path}"
+    return ""
 
 
 def list_splits(root: Path, layout: str | None = None) -> tuple[str, ...]:

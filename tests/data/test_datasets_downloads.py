@@ -13,7 +13,7 @@ from data.datasets import list_splits, open_dataset, screen
 from data.datasets.base import image_problem
 from data.datasets.files import read_mask
 from data.errors import InputError
-from data.taxonomy import _nearest, nearest_name
+from data.taxonomy import BDD100K_2018_NAMES, CLASSES, _nearest, nearest_name
 
 PICTURE = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
 APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        ATTR\n"  # how a Mac's '._NAME' begins
@@ -137,6 +137,58 @@ def test_a_bdd100k_box_without_a_category_is_malformed_and_makes_no_class(make, 
     assert "None" not in d.class_names and "" not in d.class_names
     boxes = d.read_boxes(0)
     assert len(boxes) == 0 and [p.kind for p in boxes.problems] == ["label_malformed"]
+
+
+BDD_2018 = [
+    {"category": "drivable area", "poly2d": [], "id": 0},
+    {"category": "motor", "box2d": dict(zip(("x1", "y1", "x2", "y2"), (1, 1, 9, 9))), "id": 1},
+]
+BDD_2018_FILES = {
+    "one list": {
+        "labels/bdd100k_labels_images_val.json": json.dumps(
+            [{"name": "a.jpg", "attributes": {"weather": "rainy"}, "labels": BDD_2018}]
+        )
+    },
+    "a file an image": {
+        "labels/100k/val/a.json": json.dumps(
+            {
+                "name": "a",
+                "frames": [{"timestamp": 10000, "objects": BDD_2018}],
+                "attributes": {"weather": "rainy"},
+            }
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("form", BDD_2018_FILES)
+def test_the_releases_of_bdd100k_of_2018(make, form):
+    ids = np.repeat(np.arange(3, dtype=np.uint8), 16)[:, None].repeat(64, axis=1)
+    mask = cv2.imencode(".png", ids)[1].tobytes()
+    files = {
+        "images/100k/val/a.jpg": PICTURE,
+        "drivable_maps/labels/val/a_drivable_id.png": mask,
+    }
+    d = open_dataset(make(files | BDD_2018_FILES[form]), "val", strict=True)
+    assert d.class_names == BDD100K_2018_NAMES and set(d.labelled) == set(CLASSES)
+    assert d.frame_attributes(0) == {"weather": "rainy"}
+    sample = d.load(0)
+    assert sample.class_id.tolist() == [2] and sample.xyxy.tolist() == [[1, 1, 9, 9]]
+    assert sample.drivable[::16, 0].tolist() == [0, 1, 1]
+
+
+def test_a_malformed_file_of_an_image_leaves_its_boxes_unknown(make):
+    files = BDD_2018_FILES["a file an image"] | {"labels/100k/val/b.json": '{"frames": []}'}
+    images = {f"images/100k/val/{n}.jpg": PICTURE for n in "ab"}
+    d = open_dataset(make(files | images), "val")
+    assert [p.kind for p in d.problems] == ["label_malformed"]
+    assert d.read_boxes(1) is None and len(d.read_boxes(0)) == 1
+
+
+def test_a_set_one_folder_further_down_is_pointed_to(make):
+    root = make({f"VOCdevkit/VOC2012/{n}": c for n, c in HIDDEN["voc"].items()}) / "VOCdevkit"
+    with pytest.raises(InputError, match=r"its folder VOC2012 is a set: give .*VOCdevkit/VOC2012;"):
+        open_dataset(root, "train")
 
 
 def test_an_image_that_may_not_be_read_is_left_out(make, monkeypatch):
