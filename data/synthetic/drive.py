@@ -156,6 +156,7 @@ class SyntheticDrive:
     def truth(self, index: int) -> Truth:
         """Labels of one picture, in any order."""
         seen = self._look(index)
+        seen = replace(seen, image=seen.image.copy())
         return self._simulation.truth(seen, self.t_ns(index), f"synthetic_{self.seed}_{index:05d}")
 
     def _look(self, index: int) -> Rendered:

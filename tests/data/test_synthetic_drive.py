@@ -254,3 +254,10 @@ def test_bad_arguments_are_named(arguments: dict[str, int], said: str) -> None:
 def test_a_frame_past_the_end_is_an_index_error(drive: SyntheticDrive) -> None:
     with pytest.raises(IndexError):
         drive.frame(120)
+
+
+def test_drawing_into_a_truths_picture_leaves_the_frame_as_it_is():
+    drive = SyntheticDrive(0, 2, 10, 160, 96)
+    before = drive.frame(0).image
+    drive.truth(0).sample.image[:] = 0
+    assert (drive.frame(0).image == before).all()
