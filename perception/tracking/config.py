@@ -28,7 +28,9 @@ class TrackerConfig:
         score_time_s: time constant of the evidence.
         fade_odds_ps: log-odds that a track loses per second unseen, as far as reporting goes.
         tentative_unseen_s: a track never reported and unseen for longer is forgotten.
-        max_coast_s: a track once reported and unseen for longer is forgotten.
+        max_coast_s: a track once reported and unseen for longer is forgotten ...
+        max_coast_person_s: ... or a person's, who comes out slowly from behind what hides them;
+            where a vehicle was hidden for long, mostly another comes out.
         max_gap_s: after a longer gap between frames all tracks are forgotten.
         min_iou: least overlap of a sure detection with a predicted box, both widened.
         min_iou_low: the same for an unsure detection.
@@ -37,6 +39,9 @@ class TrackerConfig:
         gate: greatest distance of a match in standard deviations (of four numbers).
         gate_log_size_std: added to the prediction's spread of log width and height for the gate:
             boxes shrink fast where the picture's border or another object cuts them.
+        max_log_height_change: greatest difference of a detection's log height from the
+            prediction's, however unsure that is: what moves in the picture fast may be found far
+            from where it was thought to be, but it is still as tall.
         gate_weight: cost of a match at the gate's edge, as a loss of overlap.
         duplicate_iou: a detection overlapping an object of its class seen in this frame by more
             than this begins no track.
@@ -62,6 +67,7 @@ class TrackerConfig:
     fade_odds_ps: float = 20.0
     tentative_unseen_s: float = 0.15
     max_coast_s: float = 0.8
+    max_coast_person_s: float = 4.0
     max_gap_s: float = 2.0
     min_iou: float = 0.2
     min_iou_low: float = 0.5
@@ -69,6 +75,7 @@ class TrackerConfig:
     max_widening_sizes: float = 0.4
     gate: float = 5.0
     gate_log_size_std: tuple[float, float] = (0.25, 0.05)
+    max_log_height_change: float = 0.35
     gate_weight: float = 0.1
     duplicate_iou: float = 0.7
     double_iou: float = 1.0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
-from data.taxonomy import CLASSES
+from data.taxonomy import CLASS_ID, CLASSES
 from data.types import Detections, Tracks
 from perception.tracking import ego, ground, motion
 from perception.tracking.association import assign, mahalanobis_squared, touching
@@ -27,6 +27,7 @@ Bool = NDArray[np.bool_]
 _MAX_COORDINATE_PX = 1e6
 _EVEN = 1e-6  # slack of comparisons in s: a frame at exactly the limit is within it
 _ODDS_LIMIT = 0.01  # no detector is surer than this of being right or wrong
+_PERSON = CLASS_ID["person"]
 _MAX_LOG_SIZE = 9.0  # a prediction larger than this is one gone wild
 
 
@@ -310,7 +311,8 @@ def _match(table: _Table, seen: _Seen, config: TrackerConfig) -> tuple[I64, I64]
     far = mahalanobis_squared(mean[rows], (spread + noise)[rows], seen.state[cols]) / config.gate**2
     cost = 1 - overlap + config.gate_weight * far
     sure = seen.score[cols] >= config.high_score
-    near = far <= 1
+    change = np.abs(seen.state[cols, 3] - mean[rows, 3])
+    near = (far <= 1) & (change <= config.max_log_height_change)
     first = np.flatnonzero(near & sure & (overlap >= config.min_iou))
     first = first[assign(rows[first], cols[first], cost[first])]
     left = np.ones(len(table), np.bool_)
@@ -360,7 +362,9 @@ def _births(rows: I64, cols: I64, seen: _Seen, config: TrackerConfig) -> I64:
 def _survivors(table: _Table, t_ns: int, camera: Camera | None, config: TrackerConfig) -> _Table:
     """Forget tracks unseen for too long, and those that coast out of the picture."""
     unseen_s = _seconds(t_ns - table.last_ns)
-    limit = np.where(table.track_id > 0, config.max_coast_s, config.tentative_unseen_s)
+    person = table.class_id == _PERSON
+    coast_s = np.where(person, config.max_coast_person_s, config.max_coast_s)
+    limit = np.where(table.track_id > 0, coast_s, config.tentative_unseen_s)
     keep = unseen_s <= limit + _EVEN
     sane = (table.box.mean[:, 2:] < _MAX_LOG_SIZE).all(axis=1)
     if camera is not None:

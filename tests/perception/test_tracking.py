@@ -205,8 +205,9 @@ def assert_same(one: list[Tracks], other: list[Tracks]) -> None:
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-def test_order_of_detections_does_not_matter() -> None:
-    frames = street(np.random.default_rng(3))
+@pytest.mark.parametrize("seed", range(3, 8))
+def test_order_of_detections_does_not_matter(seed: int) -> None:
+    frames = street(np.random.default_rng(seed))
     assert_same(run(frames), run(frames, np.random.default_rng(4)))
 
 
@@ -217,8 +218,9 @@ def test_same_input_gives_the_same_tracks() -> None:
     assert_same(one, run(frames))
 
 
-def test_mirrored_input_gives_mirrored_tracks() -> None:
-    frames = street(np.random.default_rng(3))
+@pytest.mark.parametrize("seed", range(3, 8))
+def test_mirrored_input_gives_mirrored_tracks(seed: int) -> None:
+    frames = street(np.random.default_rng(seed))
     mirrored = [
         Detections((WIDTH_PX - d.xyxy)[:, [2, 1, 0, 3]] * (1, 0, 1, 0) + d.xyxy * (0, 1, 0, 1),
                    d.score, d.class_id)
@@ -311,6 +313,24 @@ def test_a_box_of_quite_another_height_is_another_object() -> None:
         now = detections([box(300, 300, 80, 60 if i < 15 else 150)])
         tracks = tracker.update(now, i * 40 * MS, None)
     assert ids(tracks) == [2]
+
+
+def test_however_unsure_a_prediction_is_its_height_is_not() -> None:
+    """Seen twice a second a box may be anywhere, but one half as tall again is another."""
+    for height, expected in ((60 * 1.3, 1), (60 * 1.6, 2)):
+        tracker = Tracker()
+        for i, h in enumerate([60, height, height, height]):
+            tracks = tracker.update(detections([box(300, 300, 80, h)], 0.95), i * 400 * MS, None)
+        assert ids(tracks)[-1] == expected
+
+
+@pytest.mark.parametrize(("class_id", "expected"), [(PERSON, 1), (VEHICLE, 2)])
+def test_a_hidden_person_is_remembered_longer_than_a_vehicle(class_id: int, expected: int) -> None:
+    tracker = Tracker()
+    for i in range(50):
+        now = [] if 10 <= i < 35 else [box(300 + i, 300, 40, 90)]
+        tracks = tracker.update(detections(now, class_id=class_id), i * 100 * MS, None)
+    assert ids(tracks) == [expected]
 
 
 def test_of_doubles_in_one_frame_one_track_is_made():
