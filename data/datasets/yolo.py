@@ -156,11 +156,19 @@ def _classes(root: Path) -> tuple[str, ...] | None:
         if isinstance(names, list):
             return tuple(_class_name(n, path) for n in names)
         raise InputError(f"{path}: names must be a list or a table of numbers and names")
-    for folder in (root, root / "labels", *((root / "labels").glob("*/"))):
-        for name in _NAME_FILES:
-            if (folder / name).is_file():
-                return tuple(clean_name(line) for line in read_lines(folder / name))
-    return None
+    labels = root / "labels"
+    file = _name_file(root) or _name_file(labels)
+    files = [file] if file else [f for s in folders(labels) if (f := _name_file(labels / s))]
+    named = [tuple(clean_name(line) for line in read_lines(f)) for f in files]
+    for file, given in zip(files, named):
+        if given != named[0]:
+            text = "number the classes differently; write one classes.txt beside images"
+            raise InputError(f"{files[0]} and {file} {text}")
+    return named[0] if named else None
+
+
+def _name_file(folder: Path) -> Path | None:
+    return next((folder / n for n in _NAME_FILES if (folder / n).is_file()), None)
 
 
 def parse_line(

@@ -191,6 +191,17 @@ def test_a_set_one_folder_further_down_is_pointed_to(make):
         open_dataset(root, "train")
 
 
+def test_class_names_that_differ_by_folder_are_refused_and_equal_ones_taken(make):
+    pictures = {f"images/{s}/a.png": PICTURE for s in ("train", "val")}
+    labels = {f"labels/{s}/a.txt": "0 0.5 0.5 0.2 0.2\n" for s in ("train", "val")}
+    files = pictures | labels | {"labels/train/classes.txt": "car\nperson\n"}
+    root = make(files | {"labels/val/classes.txt": "car\nperson\n"})
+    assert open_dataset(root, "val", strict=True).class_names == ("car", "person")
+    make({"labels/val/classes.txt": "person\ncar\n"})
+    with pytest.raises(InputError, match=r"train/classes\.txt and .*val/classes\.txt number"):
+        open_dataset(root, "val")
+
+
 def test_an_image_that_may_not_be_read_is_left_out(make, monkeypatch):
     root = make(HIDDEN["yolo"] | {"images/train/locked.jpg": PICTURE})
     d = open_dataset(root, "train")
