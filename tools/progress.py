@@ -8,14 +8,29 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 
-@contextmanager
-def progress_bar(title: str, total: int | None, unit: str = "it") -> Iterator[Callable[..., None]]:
-    """Yield ``update(done, note='', force=False)``.
+def _rate(per_second: float, unit: str) -> str:
+    slow = 0 < per_second < 1
+    return f"{1 / per_second:.1f} s/{unit}" if slow else f"{per_second:.1f} {unit}/s"
 
-    On a terminal a bar is drawn with rich; otherwise a line is printed every ten seconds or
-    where ``force`` asks for it.
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 180 else f"{seconds / 60:.0f} min"
+
+
+@contextmanager
+def progress_bar(
+    title: str, total: int | None, unit: str = "it", first: int = 0
+) -> Iterator[Callable[..., None]]:
+    """Yield ``update(done, note='')``.
+
+    On a terminal a bar is drawn with rich; otherwise a line is printed every ten seconds. What was
+    ``first`` done already has no part in the rate.
     """
     start = time.monotonic()
+
+    def per_second(done: int) -> float:
+        return (done - first) / max(time.monotonic() - start, 1e-6)
+
     if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,26 +42,26 @@ def progress_bar(title: str, total: int | None, unit: str = "it") -> Iterator[Ca
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(title, total=total, rate="", note="")
+            task = bar.add_task(title, total=total, completed=first, rate="", note="")
 
-            def update(done: int, note: str = "", force: bool = False) -> None:
-                rate = f"{done / max(time.monotonic() - start, 1e-6):.1f} {unit}/s"
+            def update(done: int, note: str = "") -> None:
+                rate = _rate(per_second(done), unit)
                 bar.update(task, completed=done, rate=rate, note=note)
 
             yield update
         return
     last = start
 
-    def plain(done: int, note: str = "", force: bool = False) -> None:
+    def plain(done: int, note: str = "") -> None:
         nonlocal last
         now = time.monotonic()
-        if not force and now - last < 10 and done != total:
+        if now - last < 10 and done != total:
             return
         last = now
-        rate = done / max(now - start, 1e-6)
-        left = f", {(total - done) / rate:.0f} s left" if total and rate > 0 else ""
+        rate = per_second(done)
+        left = f", {_time((total - done) / rate)} left" if total and rate > 0 else ""
         of = f"/{total}" if total else ""
-        line = f"{title} {done}{of} ({rate:.1f} {unit}/s{left}) {note}"
+        line = f"{title} {done}{of} ({_rate(rate, unit)}{left}) {note}"
         if sys.stderr is not None:
             print(line.rstrip(), file=sys.stderr, flush=True)
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import resources
@@ -45,20 +44,13 @@ def _open_one(s: Any, strict: bool, learns: tuple[str, ...]) -> Dataset:
 
 
 def _reporter(stack: ExitStack, steps: int) -> Callable[[int, dict[str, float]], None]:
-    """Shows progress from the first step done here on, so that a resumed run's rate is right."""
+    """Shows progress; rate and time left are of what is done after the first step here."""
     bar: Callable[..., None] | None = None
-    start, last = 0, time.monotonic()
 
     def report(step: int, terms: dict[str, float]) -> None:
-        nonlocal bar, start, last
-        if bar is None:
-            start = step - 1
-            title = f"training from step {start}," if start else "training"
-            bar = stack.enter_context(progress_bar(title, steps - start, "step"))
-        note = " ".join(f"{k} {v:.3f}" for k, v in terms.items())
-        late = time.monotonic() - last > 30
-        last = time.monotonic() if late else last
-        bar(step - start, note, force=late)
+        nonlocal bar
+        bar = bar or stack.enter_context(progress_bar("training", steps, "step", step))
+        bar(step, " ".join(f"{k} {v:.3f}" for k, v in terms.items()))
 
     return report
 
@@ -80,8 +72,38 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
     sets = [_open_one(s, config.strict, learns) for s in config.data]
     val = [_open_one(s, config.strict, learns) for s in config.val]
     make_folder(out)
+    steps_here = 0
     with ExitStack() as stack:
-        return train(config, sets, val, out, _reporter(stack, config.optimizer.steps))
+        show = _reporter(stack, config.optimizer.steps)
+
+        def report(step: int, terms: dict[str, float]) -> None:
+            nonlocal steps_here
+            steps_here += 1
+            show(step, terms)
+
+        best = train(config, sets, val, out, report)
+    if not steps_here and _leads():
+        print(f"{out}: was trained to the end before; for another run give a new --out",
+              file=sys.stderr)  # fmt: skip
+    return best
+
+
+def own_splits(folder: Path, splits: tuple[str, ...]) -> tuple[str, str | None]:
+    """The splits of a folder to train on and to choose the best by: the shortest names that begin
+    with 'train' ('train' before 'trainval', 'train2017') and 'val', or the only one there is.
+
+    Raises:
+        InputError: there are several, and none to train on.
+    """
+    train, val = (
+        sorted((s for s in splits if s.lower().startswith(k)), key=len) for k in ("train", "val")
+    )
+    if len(splits) > 1 and not train:
+        raise InputError(
+            f"{folder}: expected a split named 'train' among {', '.join(splits)}; rename the one "
+            "to train on"
+        )
+    return (train or splits)[0], val[0] if train and val else None
 
 
 def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[str]:
@@ -90,9 +112,7 @@ def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[
     What the labels do not teach is held by the released network as teacher, so that it is not
     forgotten (learning without forgetting, Li and Hoiem 2017).
     """
-    splits = list_splits(folder, layout)
-    train = next((s for s in ("train", "training", "trainval") if s in splits), splits[0])
-    val = next((s for s in ("val", "valid", "validation") if s in splits), None)
+    train, val = own_splits(folder, list_splits(folder, layout))
     released = Path(str(resources.files("perception"))) / "weights/base.safetensors"
 
     def table(split: str) -> str:
@@ -101,7 +121,8 @@ def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[
         return "[{ " + ", ".join(pairs) + " }]"
 
     chosen = f"split '{val}' chooses the best" if val else "no val split, so the last step counts"
-    print(f"{folder}: training on split '{train}'; {chosen}", file=sys.stderr)
+    if _leads():
+        print(f"{folder}: training on split '{train}'; {chosen}", file=sys.stderr)
     settings = [f"data={table(train)}", *([f"val={table(val)}"] if val else [])]
     if released.is_file():
         settings += [f"{key}={json.dumps(str(released))}" for key in ("init", "teacher")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,3 +102,19 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write the resumable state of a run."""
     with whole_file(path) as temporary:
         torch.save(state, temporary)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read what ``save_state`` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, OSError, EOFError, pickle.UnpicklingError) as e:
+        raise InputError(
+            f"{path}: cannot be read, so the run cannot go on; choose a new --out, with init= "
+            "last.safetensors of this one to keep what it learnt"
+        ) from e
+    return state

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.augment import AugmentConfig
 from perception.models.architectures import ARCHITECTURES
+
+
+def _expect(
+    config: object, names: str, low: float, high: float = math.inf, above: bool = False
+) -> None:
+    """ValueError unless each of the fields that is given is a number from ``low``, or above it, to
+    ``high``."""
+    for name in names.split():
+        value = getattr(config, name)
+        if value is None:
+            continue
+        if not low <= value <= high or value == math.inf or (above and value == low):
+            most = f" and at most {high}" if high < math.inf else ""
+            least = "above" if above else "at least"
+            raise ValueError(f"{name}: expected {least} {low}{most}, given {value}")
 
 
 @dataclass(frozen=True)
@@ -16,7 +32,7 @@ class SetConfig:
     Attributes:
         path: folder; split: as the set names it; layout: recognised if None; 'images' takes a
             folder of pictures or a video without labels, for a teacher to label.
-        share: how often it is drawn, on any positive scale.
+        share: how often it is drawn, on any scale, above 0.
         tasks: which of its labels to teach, all if empty.
         names: class names mapped by hand, each ``name=ours`` or ``name=none``.
         handed: its drivable area leaves out oncoming lanes, so that a mirrored picture must not
@@ -35,11 +51,8 @@ class SetConfig:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
-            raise ValueError(
-                f"weight: expected above 0 and at most 1, given {self.weight}; leave the set out "
-                "to ignore it"
-            )
+        _expect(self, "share", 0, above=True)
+        _expect(self, "weight", 0, 1, above=True)
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class OptimizerConfig:
             pretrained backbone.
         warmup_steps: linear warm-up; final_factor: last rate as a share of the peak.
         clip_norm: gradient norm limit; ema: decay of the weights' moving average.
-        frozen_blocks: the stem and so many backbone blocks stay as pretrained ('base' alone).
+        frozen_blocks: the stem and so many backbone blocks stay as they start ('nano' has none).
     """
 
     steps: int = 2000
@@ -65,6 +78,12 @@ class OptimizerConfig:
     clip_norm: float = 10.0
     ema: float = 0.998
     frozen_blocks: int = 3
+
+    def __post_init__(self) -> None:
+        _expect(self, "steps batch", 1)
+        _expect(self, "rate clip_norm", 0, above=True)
+        _expect(self, "backbone_factor weight_decay warmup_steps frozen_blocks", 0)
+        _expect(self, "final_factor ema", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -84,9 +103,7 @@ class DistillConfig:
     mask: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value >= 0:
-                raise ValueError(f"distill.{name}: expected a weight of at least 0, given {value}")
+        _expect(self, "unlabelled labelled heat box mask", 0)
 
 
 @dataclass(frozen=True)
@@ -98,8 +115,8 @@ class TrainConfig:
             every pixel, of as many classes as the data's segmentation masks have.
         data: labelled sets to train on; val: sets for choosing the best checkpoint.
         size: (width, height) of training pictures; val_size: of validation (the exported size).
-        init: safetensors checkpoint to start from, else ImageNet weights of base's backbone
-            and random ones of nano.
+        init: safetensors checkpoint to start from, else ImageNet weights of the backbone of
+            'base' and 'semantic', and random ones of 'nano'.
         teacher: safetensors checkpoint of a trained network to learn from as well.
         bf16: bfloat16 autocast in forward and backward.
         strict: stop at a malformed label or image instead of leaving it out.
@@ -134,12 +151,8 @@ class TrainConfig:
         for name in ("size", "val_size"):
             if any(v <= 0 or v % 32 for v in getattr(self, name)):
                 raise ValueError(f"{name}: expected multiples of 32, given {getattr(self, name)}")
-        if self.optimizer.steps < 1 or self.optimizer.batch < 1:
-            raise ValueError("optimizer.steps and optimizer.batch must be at least 1")
-        if self.cache_mb < 0 or (self.cache_width is not None and self.cache_width < 1):
-            raise ValueError("cache_mb must be at least 0 and cache_width at least 1")
-        if self.val_every < 1 or self.save_every < 1:
-            raise ValueError("val_every and save_every must be at least 1")
+        _expect(self, "seed cache_mb workers", 0, 2**31 - 1)
+        _expect(self, "val_every save_every threads cache_width", 1)
         if self.arch not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"arch: expected one of {known}, given '{self.arch}'")

@@ -27,7 +27,12 @@ from perception.models.architectures import ARCHITECTURES, build
 from perception.models.deploy import RGB_FROM_BGR, normalise
 from perception.models.efficientnet_lite import EfficientNetLite0, load_imagenet
 from perception.training import report as folder
-from perception.training.checkpoints import load_weights, save_state, save_weights
+from perception.training.checkpoints import (
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
 from perception.training.config import OptimizerConfig, TrainConfig
 from perception.training.distill import teacher_loss
 from perception.training.distributed import Group, join_group, share_batch_norms
@@ -177,7 +182,7 @@ class Run:
         """Go on from ``state.pt`` where there is one."""
         path = self.out / "state.pt"
         if path.is_file():
-            state = torch.load(path, map_location=self.group.device, weights_only=True)
+            state = load_state(path, self.group.device)
             for k in ("net", "average", "optimizer"):
                 getattr(self, k).load_state_dict(state[k])
             self.step, self.best = int(state["step"]), float(state["best"])

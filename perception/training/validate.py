@@ -76,22 +76,33 @@ def validate_semantic(
     return {"segmentation.miou": miou, **result, "fitness": miou}
 
 
+def prefixes(sets: Sequence[Dataset]) -> list[str]:
+    """What the keys of each set begin with, unlike each other: nothing of one set alone, else its
+    layout, or its folder's name, with its split, or its number."""
+    if len(sets) == 1:
+        return [""]
+    ways = (
+        [s.layout for s in sets],
+        [s.root.name for s in sets],
+        [f"{s.root.name}.{s.split}" for s in sets],
+        [f"{k}.{s.root.name}" for k, s in enumerate(sets, 1)],
+    )
+    names = next(way for way in ways if len(set(way)) == len(sets))
+    return [f"{name}." for name in names]
+
+
 def validate(net: nn.Module, sets: Sequence[Dataset], size: tuple[int, int]) -> dict[str, float]:
     """Metrics of all sets, keyed 'detection.<class>.AP50', 'drivable.iou', 'lane.iou'.
 
-    With several sets the keys are prefixed by the set's layout, or by its folder's name where
-    layouts repeat; ``fitness`` is the mean of what is there, without classes of fewer than 20
-    boxes.
+    With several sets the keys are prefixed as ``prefixes`` says; ``fitness`` is the mean of what is
+    there, without classes of fewer than 20 boxes.
     """
     if isinstance(net, SemanticNet):
         return validate_semantic(net, sets, size)
     predict = predictor(net, size)
     result: dict[str, float] = {}
     rare: set[str] = set()
-    layouts = [dataset.layout for dataset in sets]
-    for dataset in sets:
-        name = dataset.layout if layouts.count(dataset.layout) == 1 else dataset.root.name
-        prefix = f"{name}." if len(sets) > 1 else ""
+    for prefix, dataset in zip(prefixes(sets), sets, strict=True):
         scores = score_dataset(dataset, predict)
         for name, row in scores.get("detection", {}).items():
             key = f"{prefix}detection.{name}.AP50"

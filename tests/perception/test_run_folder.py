@@ -79,6 +79,17 @@ def test_a_finished_run_has_all_its_files(tiny_toml, tmp_path):
     assert json.loads((out / "config.json").read_text())["optimizer"]["steps"] == 12
 
 
+def test_figures_of_two_splits_of_one_set_stand_side_by_side(tiny_toml, tiny_set, tmp_path):
+    table = f'[[val]]\npath = "{tiny_set}"\nsplit = "train"\n'
+    run_train(tiny_toml(tables=table, steps=2), tmp_path / "run", ())
+    (row,) = csv.DictReader((tmp_path / "run/metrics.csv").open())
+    names = [f"{tiny_set.name}.{split}.drivable.iou" for split in ("val", "train")]
+    assert set(names) < set(row)
+    assert float(row["fitness"]) == pytest.approx(
+        np.mean([float(row[k]) for k in row if k.endswith(".iou")]), abs=1e-4
+    )  # each has under 20 boxes
+
+
 def test_a_folder_is_kept_for_its_run(tiny_toml, tmp_path):
     with pytest.raises(InputError, match="no such file"):
         run_train(tiny_toml(), tmp_path / "run", ("teacher=none.safetensors",))

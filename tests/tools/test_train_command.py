@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("albumentations")
 
+from data.errors import InputError
 from tools.cli import main
+from tools.train import own_splits
 
 SMALL = ["size=[128, 96]", "val_size=[128, 96]", "workers=0", "threads=1", "optimizer.batch=2"]
 
@@ -42,6 +45,53 @@ def test_a_folder_of_labels_is_enough_and_the_rest_is_not_forgotten(coco, tmp_pa
     assert config["init"] == config["teacher"] and config["init"].endswith("base.safetensors")
     assert (out / "best.safetensors").is_file()
     assert "no val split" in capfd.readouterr().err
+    assert main(argv) == 0  # once more
+    assert "was trained to the end before; for another run" in capfd.readouterr().err
+    (out / "state.pt").write_bytes((out / "state.pt").read_bytes()[:1000])
+    assert main(argv) == 2
+    err = capfd.readouterr().err
+    assert "state.pt: cannot be read" in err and "choose a new --out" in err
+
+
+@pytest.mark.parametrize(
+    ("splits", "chosen"),
+    [
+        (("all",), ("all", None)),
+        (("val",), ("val", None)),
+        (("train", "test"), ("train", None)),
+        (("test", "train", "valid"), ("train", "valid")),
+        (("train", "trainval", "val"), ("train", "val")),
+        (("train2017", "val2017"), ("train2017", "val2017")),
+        (("testing", "training"), ("training", None)),
+    ],
+)
+def test_the_splits_to_train_on_and_to_choose_by(splits, chosen):
+    assert own_splits(Path("set"), splits) == chosen
+
+
+def test_a_set_is_not_trained_on_what_it_is_to_be_tested_by():
+    with pytest.raises(InputError, match="expected a split named 'train' among test, val"):
+        own_splits(Path("set"), ("test", "val"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("optimizer.rate=-1.0", "optimizer: rate: expected above 0, given -1.0"),
+        ("optimizer.rate=nan", "rate: expected above 0, given nan"),
+        ("optimizer.ema=2.0", "ema: expected at least 0 and at most 1, given 2.0"),
+        ("optimizer.frozen_blocks=-1", "frozen_blocks: expected at least 0, given -1"),
+        ("distill.heat=inf", "distill: heat: expected at least 0, given inf"),
+        ("workers=-1", "workers: expected at least 0"),
+        ("threads=0", "threads: expected at least 1, given 0"),
+        ("seed=-1", "seed: expected at least 0"),
+        ('data=[{path="a", share=0.0}]', "share: expected above 0, given 0.0"),
+    ],
+)
+def test_settings_without_sense_are_refused_in_one_line(wrong, said, tmp_path, capfd):
+    assert main(["train", wrong, "--out", str(tmp_path / "r")]) == 2
+    err = capfd.readouterr().err
+    assert said in err and err.count("\n") == 1
 
 
 def test_a_config_and_a_folder_at_once_are_refused(coco, tmp_path, capfd):
