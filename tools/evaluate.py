@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data.camera import load_camera
-from data.datasets import Dataset, Problem, open_dataset, screen
+from data.datasets import Dataset, Problem, only_tasks, open_dataset, screen
 from data.datasets.base import read_mask
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
@@ -21,19 +23,29 @@ from perception.decode import surface_mask
 from perception.detectors import Detector
 from perception.metrics.frames import FrameCollector
 from perception.metrics.score import MIN_SCORE, PROTOCOL, Prediction, score_dataset
-from perception.runtime import Model
+from perception.metrics.segmentation import PROTOCOL as PIXELS
+from perception.runtime import Model, scores_beside
 from perception.segmenter import Segmenter, load_any
+from perception.tracking.calibration import Calibration
 from tools.detector import OwnObjects, chosen_detector, describe, side_by_side
+from tools.drives import frame_drives
+from tools.evaluate_tracks import (
+    FOLLOWED,
+    Drives,
+    Follower,
+    given_tracks,
+    kind_of_files,
+    labelled_drives,
+)
 from tools.evaluation import PROTOCOL as MORE_PROTOCOL
 from tools.evaluation import Observer, finish
 from tools.files import inside, make_folder
 from tools.progress import progress_bar, report_skipped
-from tools.segmentation import (
-    PixelClasses,
-    answered_classes,
-    evaluate_classes,
-    written_classes,
-)
+from tools.score_tracks import PROTOCOL as TRACKING
+from tools.segmentation import PixelClasses, answered_classes, written_classes
+from tools.warmup import announce_scoring
+
+BOXES = "detections.json"
 
 
 def _by_model(
@@ -154,7 +166,7 @@ def _by_files(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     if not folder.is_dir():
         raise InputError(f"--predictions {folder}: no such folder; give one written by predict")
     found: dict[str, Detections] = {}
-    boxes = folder / "detections.json"
+    boxes = folder / BOXES
     if "detection" in dataset.tasks or boxes.exists():
         found = read_detections(boxes, set(dataset.names))
     have = [k for k in ("drivable", "lane") if (folder / k).is_dir()]
@@ -189,54 +201,111 @@ def print_table(result: dict[str, Any]) -> None:
             print(f"{name:14} IoU {result[name]['iou']:.3f}  ({result[name]['frames']} frames)")
 
 
-def _score_frames(
-    a: argparse.Namespace, dataset: Dataset, unreadable: Sequence[Problem],
-    predict: Callable[[Sample], Prediction], model: dict[str, Any], detector: Detector | None,
-    own: OwnObjects,
-) -> None:  # fmt: skip
-    """Score objects and surfaces, print the table and write all files to ``a.out``."""
-    seen = Observer(dataset, FrameCollector(), load_camera(a.camera) if a.camera else None)
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What is scored on a set's frames: ``predict`` gives the answers, ``model`` names them."""
+
+    dataset: Dataset
+    unreadable: Sequence[Problem]
+    predict: Callable[[Sample], Prediction]
+    model: dict[str, Any]
+    detector: Detector | None = None
+    own: OwnObjects = field(default_factory=OwnObjects)
+    scores: Calibration | None = None
+
+
+def _score_frames(a: argparse.Namespace, given: _Scored, drives: Drives | None) -> None:
+    """Score objects, surfaces, pixels and, of ``drives``, tracks; print and write all files."""
+    dataset, predict = given.dataset, given.predict
+    camera = load_camera(a.camera) if a.camera else None
+    pixels = dataset.tasks == ("segmentation",)
+    collector = FrameCollector(dataset.segmentation_names if pixels else ())
+    seen = Observer(dataset, collector, frame_drives(dataset), predict, camera)
     out = make_folder(a.out)
+    files = bool(drives and a.predictions and kind_of_files(a.predictions))
+    follower = Follower(dataset, drives, given.scores, camera) if drives and not files else None
+
+    def observe(i: int, s: Sample, p: Prediction) -> None:
+        seen(i, s, p)
+        if follower:
+            follower(i, s, p)
+
     with progress_bar("evaluating", len(dataset), "image") as bar:
-        result = score_dataset(dataset, predict, bar, seen)
-    if detector:
-        result = side_by_side(result, detector, own)
+
+        def report(done: int) -> None:
+            bar(done)
+            if done == len(dataset) and "detection" in dataset.tasks:
+                announce_scoring()
+
+        result = score_dataset(dataset, predict, report, observe)
+    if given.detector:
+        result = side_by_side(result, given.detector, given.own)
     if result["not_predicted"]:
         left_out = " and ".join(result["not_predicted"])
         print(f"warning: labelled but not predicted, so not scored: {left_out}", file=sys.stderr)
-    skipped = [*map(str, unreadable), *result.pop("problems")]
+    skipped = [*map(str, given.unreadable), *result.pop("problems")]
     report_skipped(skipped, str(a.data))
+    tracks, text = None, ""
+    if drives and follower:
+        tracks, text = follower.record(out), FOLLOWED
+    elif drives:
+        tracks, text = given_tracks(drives, a.predictions, out)
     data = {
         "layout": dataset.layout,
         "split": dataset.split,
         "images": result["images"],
-        "skipped_images": len(unreadable) + len(dataset) - result["images"],
+        "skipped_images": len(given.unreadable) + len(dataset) - result["images"],
         "skipped": skipped,
+        **({"drives": len(tracks)} if tracks else {}),
     }
-    about = {"data": data, "model": model, "protocol": {**PROTOCOL, **MORE_PROTOCOL}}
-
-    def again(name: str) -> tuple[Sample, Prediction]:
-        sample = dataset.load(dataset.names.index(name))
-        return sample, predict(sample)
-
-    finish(out, {**result, **about}, seen, again, a)
+    protocol = {**PROTOCOL, **MORE_PROTOCOL}
+    if pixels:
+        protocol = {"segmentation": PIXELS, "intervals": MORE_PROTOCOL["intervals"]}
+    model = given.model
+    if drives and tracks:
+        protocol["tracking"] = TRACKING[drives.layout]
+        model = {**model, "tracks": text}
+    about = {"data": data, "model": model, "protocol": protocol}
+    finish(out, {**result, **about}, seen, a, tracks)
     if "own_detection" in result:
-        print(f"objects of {model['name']} on the same frames:")
+        print(f"objects of {given.model['name']} on the same frames:")
         print_table({"detection": result["own_detection"]})
 
 
-def run_evaluate(a: argparse.Namespace) -> int:
-    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
+def _score_tracks_alone(a: argparse.Namespace, drives: Drives) -> None:
+    """Score written tracks, or those of written detections, where there are no pictures."""
+    if a.predictions is None:
+        raise InputError(
+            f"{a.data}: tracks are labelled, but there are no pictures to run a model on; give "
+            "--predictions DIR with DRIVE.txt of tracks or detections"
+        )
+    if not a.predictions.is_dir():
+        raise InputError(f"--predictions {a.predictions}: no such folder")
+    if not kind_of_files(a.predictions):
+        raise InputError(
+            f"--predictions {a.predictions}: nothing to score; expected DRIVE.txt of tracks or of "
+            "detections, or folders of them for each class"
+        )
+    out = make_folder(a.out)
+    tracks, text = given_tracks(drives, a.predictions, out)
+    data = {
+        "layout": "kitti_tracking" if drives.layout == "kitti" else drives.layout,
+        "split": drives.split, "images": 0, "skipped_images": 0, "skipped": [],
+        "drives": len(tracks),
+    }  # fmt: skip
+    result = {
+        "images": 0, "not_predicted": [], "data": data,
+        "model": {"predictions": str(a.predictions), "tracks": text},
+        "protocol": {
+            "intervals": MORE_PROTOCOL["intervals"],
+            "tracking": TRACKING[drives.layout],
+        },
+    }  # fmt: skip
+    finish(out, result, None, a, tracks)
 
-    What of the data could not be read is counted there and on standard error; labelled surfaces
-    that ``a.predictions`` does not hold are listed there as not predicted.
-    """
-    names = tuple(a.names)
-    opened = open_dataset(a.data, a.split, a.layout, strict=a.strict, names=names)
-    dataset, unreadable = screen(opened)
-    if not dataset.tasks:
-        raise InputError(f"{a.data}: split '{a.split}' has no labels to score against")
-    model: dict[str, Any] = {"predictions": str(a.predictions)}
+
+def _answers(a: argparse.Namespace, dataset: Dataset, unreadable: Sequence[Problem]) -> _Scored:
+    """Of the model, or as written."""
     detector, own = chosen_detector(a), OwnObjects()
     if a.predictions and detector:
         raise InputError("--detector: has no use with --predictions; give one of them")
@@ -248,10 +317,47 @@ def run_evaluate(a: argparse.Namespace) -> int:
     else:
         classes = written_classes(a.predictions, dataset) if a.predictions else None
     if classes is not None:
-        return evaluate_classes(a, dataset, classes, [*map(str, unreadable)])
+        pixels, none = classes, Detections.empty()
+        return _Scored(
+            only_tasks(dataset, ("segmentation",)), unreadable,
+            lambda s: Prediction(none, None, None, pixels.predict(s)), pixels.about,
+        )  # fmt: skip
     if isinstance(loaded, Model):
         predict, model = _by_model(loaded, detector, own)
-    else:
-        predict = _by_files(a.predictions, dataset)
-    _score_frames(a, dataset, unreadable, predict, model, detector, own)
+        scores = scores_beside(a.detector) if detector else loaded.scores
+        return _Scored(dataset, unreadable, predict, model, detector, own, scores)
+    about = {"predictions": str(a.predictions)}
+    return _Scored(dataset, unreadable, _by_files(a.predictions, dataset), about)
+
+
+def run_evaluate(a: argparse.Namespace) -> int:
+    """Score every labelled task of ``a.data`` and write ``metrics.json`` to ``a.out``.
+
+    What of the data could not be read is counted there and on standard error; labelled surfaces
+    that ``a.predictions`` does not hold are listed there as not predicted.
+    """
+    drives = labelled_drives(a.data, a.layout, a.split)
+    if drives is not None and drives.layout == "mot":
+        _score_tracks_alone(a, drives)
+        return 0
+    split = a.split or ("test" if drives is None else drives.split)
+    opened = open_dataset(a.data, split, a.layout, strict=a.strict, names=tuple(a.names))
+    if drives is not None and _tracks_alone(opened, a.predictions):
+        _score_tracks_alone(a, drives)
+        return 0
+    dataset, unreadable = screen(opened)
+    if not dataset.tasks:
+        raise InputError(f"{a.data}: split '{split}' has no labels to score against")
+    _score_frames(a, _answers(a, dataset, unreadable), drives)
     return 0
+
+
+def _tracks_alone(dataset: Dataset, predictions: Path | None) -> bool:
+    """Whether there are no pictures, or nothing is said of them but tracks."""
+    if (
+        predictions is not None
+        and not (predictions / BOXES).exists()
+        and kind_of_files(predictions)
+    ):
+        return True
+    return not any(map(os.path.isfile, dataset.images))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from data.taxonomy import CLASSES
-from data.types import I64, Sample
+from data.types import I64
 from perception.metrics.bootstrap import Interval
 from perception.metrics.breakdown import (
     ERRORS,
@@ -21,16 +21,18 @@ from perception.metrics.breakdown import (
     precision_recall,
 )
 from perception.metrics.frames import FrameRecord
-from perception.metrics.score import Prediction
+from perception.metrics.track_record import COMBINED, COUNTED, TrackRecord
+from tools.pixel_page import pixel_confusion, pixel_pictures
+from tools.tracking_page import tracking_part
 from tools.view import page as p
-from tools.view.judged import IGNORED, RIGHT, WRONG, Drawn, class_word, draw_judged
 from tools.view.page import Html
 from tools.view.svg import COLOURS, Line, Mark, interval_bar, line_chart, mark_chart
+from tools.worst_frames import Again, worst_pictures
 
-Again = Callable[[str], tuple[Sample, Prediction]]
 _CURVE_POINTS = 200
 _NAMES = {
-    "iou": "IoU", "boundary_f1": "boundary F1", "point_f1": "point F1",
+    "iou": "IoU", "boundary_f1": "boundary F1", "point_f1": "point F1", "miou": "mean IoU",
+    "pixel_accuracy": "pixel accuracy",
 }  # fmt: skip
 _MEANING = {
     "localisation": "right class, but overlaps its label by only 0.1 to 0.5",
@@ -53,6 +55,7 @@ class Findings:
         by_height, by_distance: class -> bins; the latter empty without a calibration.
         groups: attribute -> value -> (frames, figures).
         reliability: class -> its curve.
+        tracks: of the labelled drives, where there are any.
     """
 
     figures: Mapping[str, Interval]
@@ -64,6 +67,7 @@ class Findings:
     by_distance: Mapping[str, Sequence[Share]]
     groups: Mapping[str, Mapping[str, tuple[int, Mapping[str, Interval]]]]
     reliability: Mapping[str, Reliability]
+    tracks: TrackRecord | None = None
 
 
 def number(value: float) -> str:
@@ -80,21 +84,34 @@ def plain(name: str) -> str:
 
 
 def figure_name(key: str) -> str:
-    """'vehicle AP50' of 'detection.vehicle.AP50', 'drivable IoU' of 'drivable.iou'."""
-    *path, last = key.removeprefix("detection.").split(".")
-    where = "mean over classes" if path == ["coco"] else plain(" ".join(path))
+    """'vehicle AP50' of 'detection.vehicle.AP50', 'drivable IoU' of 'drivable.iou', 'road IoU' of
+    'segmentation.iou.road', 'Car HOTA' of 'tracking.Car.HOTA'."""
+    section, *path, last = key.split(".")
+    if section == "segmentation":
+        return f"{plain(last)} IoU" if path else _NAMES.get(last, last)
+    where = "mean over classes" if section == "coco" else plain(" ".join(path) or section)
+    where = "all classes'" if section == "tracking" and path == [COMBINED] else where
     return f"{where} {_NAMES.get(last, last)}"
+
+
+def counted(key: str) -> bool:
+    """Whether the figure is a number of events, of which fewer are better, and no share."""
+    return key.startswith("tracking.") and key.rpartition(".")[2] in COUNTED
 
 
 def _headline(result: Mapping[str, Any], found: Findings) -> Html:
     rows = []
     for key, f in found.figures.items():
         section, name = key.split(".")[0], key.split(".")[1]
-        if section == "detection":
-            count = f"{result['detection'][name]['ground_truths']} boxes"
+        if section in ("detection", "tracking"):
+            count = f"{result[section][name]['ground_truths']} boxes"
         else:
             frames = result.get(section, {}).get("frames")
             count = f"{frames} frames" if frames else ""
+        if counted(key):
+            span = "" if math.isnan(f.low) else f"{f.low:.0f} to {f.high:.0f}"
+            rows.append([figure_name(key), f"{f.value:.0f}", span, "", count])
+            continue
         bar = Html(interval_bar(f.value, f.low, f.high))
         rows.append([figure_name(key), number(f.value), ends(f), bar, count])
     return p.table(["figure", "value", "95 % interval", "0 to 1", "on"], rows)
@@ -241,7 +258,7 @@ def _sizes(found: Findings) -> list[Html]:
 
 
 def _groups(found: Findings) -> list[Html]:
-    kinds = [k for k in found.figures if k.split(".")[-1] in ("AP50", "iou")]
+    kinds = [k for k in found.figures if k.split(".")[-1] in ("AP50", "iou", "miou")]
     keys = [k for k in kinds if not k.startswith("coco.")]  # means over other classes in each
     out = [p.heading("By light and weather")] if found.groups else []
     for attribute, values in found.groups.items():
@@ -260,92 +277,10 @@ def _with_ends(f: Interval | None) -> Html:
     return Html(f'{f.value:.3f} <span class="note">({f.low:.3f} to {f.high:.3f})</span>')
 
 
-def worst_frames(record: FrameRecord, errors: Errors, count: int) -> list[tuple[int, str]]:
-    """Frames and why: half those with most wrong and missed objects, the rest those of lowest
-    drivable and lane IoU in turn."""
-    frames = len(record)
-    wrong = np.bincount(record.found_frame[errors.kind >= 0], minlength=frames)
-    free = ~errors.found & ~record.label_ignore
-    missed = np.bincount(record.label_frame[free], minlength=frames)
-    lists = [
-        [
-            (int(i), f"{missed[i]} missed, {wrong[i]} false")
-            for i in np.argsort(-(wrong + missed), kind="stable")
-            if wrong[i] + missed[i]
-        ]
-    ]
-    for name, counts in record.surfaces.items():
-        own = np.flatnonzero(counts[:, 1] > 0)
-        iou = counts[own, 0] / np.maximum(counts[own, 1], 1)
-        order = np.argsort(iou, kind="stable")
-        lists.append([(int(own[i]), f"{name} IoU {iou[i]:.2f}") for i in order])
-    turns = [lists[0], lists[1], lists[0], lists[2]]
-    chosen: dict[int, str] = {}
-    while len(chosen) < min(count, frames) and any(turns):
-        for row in turns:
-            while row and row[0][0] in chosen:
-                row.pop(0)
-            if row and len(chosen) < count:
-                chosen.setdefault(*row.pop(0))
-    return list(chosen.items())
-
-
-def draw_labels(record: FrameRecord, errors: Errors, i: int) -> list[Drawn]:
-    """The labels of frame ``i``, found, missed or ignored."""
-    boxes = []
-    for n in np.flatnonzero(record.label_frame == i):
-        ignored = bool(record.label_ignore[n])
-        colour = IGNORED if ignored else RIGHT if errors.found[n] else WRONG
-        text = "" if ignored or errors.found[n] else class_word(int(record.label_kind[n]))
-        boxes.append(Drawn(record.label_xyxy[n], colour, text, dashed=ignored))
-    return boxes
-
-
-def draw_found(
-    record: FrameRecord, errors: Errors, kept: np.ndarray, i: int, missed: bool = False
-) -> list[Drawn]:
-    """The detections of frame ``i`` among ``kept`` (d,), with what is wrong of them; with the
-    ``missed`` labels dashed."""
-    labels = draw_labels(record, errors, i) if missed else []
-    boxes = [replace(b, dashed=True, text=f"missed: {b.text}") for b in labels if b.text]
-    for d in np.flatnonzero(kept & (record.found_frame == i)):
-        kind = int(errors.kind[d])
-        colour = RIGHT if kind == -1 else IGNORED if kind == -2 else WRONG
-        word = f"{class_word(int(record.found_kind[d]))} {record.found_score[d]:.2f}"
-        text = f"{ERRORS[kind]}: {word}" if kind >= 0 else ""
-        boxes.append(Drawn(record.found_xyxy[d], colour, text, dashed=kind == -2))
-    return boxes
-
-
-def _pictures(
-    record: FrameRecord, found: Findings, kept: np.ndarray, count: int, again: Again
-) -> list[Html]:
-    out = []
-    for i, why in worst_frames(record, found.errors, count):
-        sample, predicted = again(str(record.name[i]))
-        truth = [
-            None if m is None else (m == 1).astype(np.uint8) for m in (sample.drivable, sample.lane)
-        ]
-        masks = [
-            None if t is None else m for t, m in zip(truth, (predicted.drivable, predicted.lane))
-        ]
-        labels = draw_labels(record, found.errors, i)
-        objects = draw_found(record, found.errors, kept, i)
-        pair = [
-            draw_judged(sample.image, labels, truth[0], truth[1], "labels"),
-            draw_judged(sample.image, objects, masks[0], masks[1], "prediction"),
-        ]
-        name = str(record.name[i])
-        out.append(p.figure(pair, f"{name}: {why}", f"{name}, labels and prediction"))
-    if out:
-        text = (
-            "Left what is labelled, right what was predicted at each class's score of best F1. "
-            "Green boxes agree at IoU 0.5, red ones do not (left: missed), grey dashed ones are "
-            "ignored; drivable area is green, lane lines are yellow. Half of the frames have the "
-            "most wrong objects, the others the lowest IoU of a surface."
-        )
-        out = [p.heading("The worst frames"), p.note(text), *out]
-    return out
+def drawn_text(drawn: Mapping[str, Any]) -> str:
+    """What the intervals were drawn from, of metrics.json's entry 'bootstrap'."""
+    own, tracks = drawn.get("drawn"), drawn.get("drawn_of_tracks")
+    return f"{own}; of tracks {tracks}" if own and tracks else str(own or tracks)
 
 
 def _opening(result: Mapping[str, Any]) -> list[Html]:
@@ -353,12 +288,16 @@ def _opening(result: Mapping[str, Any]) -> list[Html]:
     name = model.get("name") or model.get("predictions")
     if "detector" in model:
         name = f"{model['detector']['name']} with the surfaces of {name}"
+    texts = []
+    if data["images"] or data["skipped_images"]:
+        texts.append(f"{data['images']} images scored, {data['skipped_images']} skipped.")
+    if "drives" in data:
+        texts.append(f"Tracks of {data['drives']} drives scored.")
+    if result["bootstrap"]["draws"]:
+        texts.append(f"Intervals: 95 %, by drawing {drawn_text(result['bootstrap'])}.")
     lines = [
         p.Html(f"<h1>{p.shown(name)} on {p.shown(data['layout'])}, {p.shown(data['split'])}</h1>"),
-        p.note(
-            f"{data['images']} images scored, {data['skipped_images']} skipped. Intervals: 95 %, "
-            "by resampling the frames."
-        ),
+        p.note(" ".join(texts)),
     ]
     if result.get("not_predicted"):
         lines.append(p.note(f"Not predicted: {', '.join(result['not_predicted'])}."))
@@ -376,14 +315,27 @@ def _closing(result: Mapping[str, Any]) -> list[Html]:
 
 def build_page(
     result: Mapping[str, Any], record: FrameRecord, found: Findings, kept: np.ndarray, worst: int,
-    again: Again,
+    again: Again | None,
 ) -> str:  # fmt: skip
-    """The whole page; ``kept`` (d,) are the detections at their class's score of best F1."""
+    """The whole page; ``kept`` (d,) are the detections at their class's score of best F1; without
+    ``again`` no pictures are drawn."""
     parts = [*_opening(result), p.heading("Headline figures"), _headline(result, found)]
     if record.classes:
         parts += [
             *_curves(record, found), *_confusion(record, found), *_breakdown(record, found),
             *_sizes(found),
         ]  # fmt: skip
-    parts += [*_groups(found), *_pictures(record, found, kept, worst, again), *_closing(result)]
+    if found.tracks is not None:
+        parts += tracking_part(found.tracks)
+    parts += _groups(found)
+    if record.pixels.any():
+        parts += pixel_confusion(record)
+    if again is not None:
+        pixels = record.pixels.any()
+        parts += (
+            pixel_pictures(record, worst, again)
+            if pixels
+            else worst_pictures(record, found.errors, kept, worst, again)
+        )
+    parts += _closing(result)
     return p.page("Evaluation", parts)

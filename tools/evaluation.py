@@ -1,8 +1,9 @@
 """What ``roadstack evaluate`` keeps and writes beside the figures themselves.
 
 In the output folder: ``metrics.json`` (every figure X with X_low and X_high, the ends of its 95 %
-interval), ``metrics.csv`` (a line a headline figure), ``frames.npz`` (see ``perception.metrics.
-frames``; what ``roadstack compare`` reads) and ``report.html``.
+interval), ``metrics.csv`` (a line a headline figure), ``report.html``, and what ``roadstack
+compare`` reads: ``frames.npz`` (see ``perception.metrics.frames``) and, of tracks, ``tracks.npz``
+(``perception.metrics.track_record``) with ``tracking.csv`` (a line a class and drive).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import argparse
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,9 +27,9 @@ from data.datasets import Dataset
 from data.errors import InputError
 from data.kitti_calib import load_kitti_calib, nominal_camera
 from data.taxonomy import CLASSES
-from data.types import F64, U8, Sample
-from perception.metrics import bootstrap, contours
-from perception.metrics.bootstrap import Interval, intervals
+from data.types import F64, I64, U8, Sample
+from perception.metrics import bootstrap, contours, segmentation, track_record
+from perception.metrics.bootstrap import Interval, Resampling, intervals, resampling
 from perception.metrics.breakdown import (
     DISTANCES_M,
     HEIGHTS_PX,
@@ -44,11 +45,15 @@ from perception.metrics.breakdown import (
 from perception.metrics.coco import STATISTICS, Found, Labels, match, twelve_statistics
 from perception.metrics.frames import FrameCollector, FrameRecord, save
 from perception.metrics.score import Prediction
+from perception.metrics.segmentation import Confusion
+from perception.metrics.track_record import TrackRecord
 from tools.distance import foot_depth_m
-from tools.evaluate_page import Again, Findings, build_page, error_counts
+from tools.evaluate_page import Findings, build_page, drawn_text, error_counts, figure_name
 from tools.files import staging, write_json, write_text
+from tools.score_tracks import tracking_csv, tracking_json
 
 METRICS, TABLE, FRAMES, PAGE = "metrics.json", "metrics.csv", "frames.npz", "report.html"
+TRACKS, TRACK_TABLE = "tracks.npz", "tracking.csv"
 PROTOCOL = {
     "intervals": bootstrap.PROTOCOL,
     "drivable.boundary_f1": contours.BOUNDARY_PROTOCOL,
@@ -105,17 +110,20 @@ def brightness(image: U8) -> str:
 class Observer:
     """Gives every scored frame to ``collector``, with what the set says of it.
 
-    ``cameras`` are the sources of the calibrations used.
+    ``drives`` names the drive of each frame, '' where it is not known; ``predict`` gives a frame's
+    answer again, for its picture; ``cameras`` are the sources of the calibrations used.
     """
 
     dataset: Dataset
     collector: FrameCollector
+    drives: Sequence[str]
+    predict: Callable[[Sample], Prediction]
     camera: Camera | None = None
     cameras: set[str] = field(default_factory=set)
 
     def __call__(self, i: int, s: Sample, p: Prediction) -> None:
         d = self.dataset
-        said = dict(d.frame_attributes(i)) if d.frame_attributes else {}
+        said = {**(d.frame_attributes(i) if d.frame_attributes else {}), "drive": self.drives[i]}
         if not isinstance(said.get("timeofday"), str):
             said["brightness"] = brightness(s.image)
         camera = camera_of(d, i, s, self.camera)
@@ -123,6 +131,11 @@ class Observer:
             nominal = camera.source.startswith("nominal") or self.camera is not None
             self.cameras.add(camera.source if nominal else "calibration file of each picture")
         self.collector.add(s, p, str(d.images[i]), said, label_distances(s, camera))
+
+    def again(self, name: str) -> tuple[Sample, Prediction]:
+        """Sample and answer of a frame."""
+        sample = self.dataset.load(self.dataset.names.index(name))
+        return sample, self.predict(sample)
 
 
 def checked_by_reference(labels: Labels, found: Found, frames: int, ours: dict[str, float]) -> str:
@@ -204,35 +217,58 @@ def table_lines(result: Mapping[str, Any], figures: Mapping[str, Interval]) -> l
             words = second.replace("_f1", " F1")
             frames = result[name]["frames"]
             lines.append(f"{name:14} IoU {iou}  {words} {f1}  ({frames} frames)")
+    if "segmentation" in result:
+        own = {k: f for k, f in figures.items() if k.startswith("segmentation.")}
+        lines += [f"{figure_name(k):20} {span(f)}" for k, f in own.items()]
+        lines.append(f"{result['segmentation']['frames']} frames with a class for each pixel")
+    for name, row in result.get("tracking", {}).items():
+        keys = [k for k in ("HOTA", "MOTA", "IDF1") if f"tracking.{name}.{k}" in figures]
+        cells = [f"{k} {span(figures[f'tracking.{name}.{k}'])}" for k in keys]
+        if cells:
+            counts = f"({row['switches']} switches, {row['ground_truths']} boxes)"
+            lines.append(f"{name:14} {'  '.join(cells)}  {counts}")
     return lines
 
 
 def write_run(
     out: Path, result: Mapping[str, Any], figures: Mapping[str, Interval], record: FrameRecord,
-    page: str,
+    tracks: TrackRecord | None, page: str,
 ) -> None:  # fmt: skip
-    """Write the four files to ``out``, ``metrics.json`` last; of a failure nothing stays."""
-    with staging(out, [FRAMES, TABLE, PAGE, METRICS]) as folder:
+    """Write the files to ``out``, ``metrics.json`` last; of a failure nothing stays, and neither
+    do tracks' files of an earlier run without tracks."""
+    with staging(out, [FRAMES, TRACKS, TRACK_TABLE, TABLE, PAGE, METRICS]) as folder:
         save(record, folder / FRAMES)
+        if tracks is not None:
+            track_record.save(tracks, folder / TRACKS)
+            write_text(folder / TRACK_TABLE, tracking_csv(tracks))
+        else:
+            for name in (TRACKS, TRACK_TABLE):
+                (out / name).unlink(missing_ok=True)
         write_text(folder / TABLE, csv_text(figures))
         write_text(folder / PAGE, page)
         write_json(folder / METRICS, result)
 
 
 def group_figures(
-    record: FrameRecord, draws: int, seed: int
+    record: FrameRecord, draws: int, seed: int, drive: I64 | None
 ) -> dict[str, dict[str, tuple[int, dict[str, Interval]]]]:
     """Attribute -> value -> frames and headline figures of these frames, drawn among themselves."""
     out: dict[str, dict[str, tuple[int, dict[str, Interval]]]] = {}
     for attribute, values in record.attributes.items():
+        if attribute == "drive":  # too many, of too few frames each
+            continue
         for value in sorted({str(v) for v in values} - {""}):
             own = np.flatnonzero(values == value)
-            part = intervals(record.select(own), draws, seed)
+            part = intervals(
+                record.select(own), draws, seed, drive[own] if drive is not None else None
+            )
             out.setdefault(attribute, {})[value] = (len(own), part)
     return out
 
 
-def find(record: FrameRecord, draws: int, seed: int) -> tuple[Findings, NDArray[np.bool_]]:
+def find(
+    record: FrameRecord, draws: int, seed: int, drive: I64 | None = None
+) -> tuple[Findings, NDArray[np.bool_]]:
     """All figures and breakdowns, and which detections reach their class's best score."""
     best = best_scores(record)
     kept = kept_at(record, best)
@@ -241,10 +277,11 @@ def find(record: FrameRecord, draws: int, seed: int) -> tuple[Findings, NDArray[
     distance = record.label_distance_m
     far = np.isfinite(distance).any()
     findings = Findings(
-        intervals(record, draws, seed), best, errors, error_costs(record),
-        confusion_matrix(record, kept), recall_by(record, errors.found, height, HEIGHTS_PX, draws),
-        recall_by(record, errors.found, distance, DISTANCES_M, draws) if far else {},
-        group_figures(record, draws, seed),
+        intervals(record, draws, seed, drive), best, errors, error_costs(record),
+        confusion_matrix(record, kept),
+        recall_by(record, errors.found, height, HEIGHTS_PX, draws, seed, drive),
+        recall_by(record, errors.found, distance, DISTANCES_M, draws, seed, drive) if far else {},
+        group_figures(record, draws, seed, drive),
         {name: reliability(table) for name, table in record.tables().items()},
     )  # fmt: skip
     return findings, kept
@@ -291,36 +328,70 @@ def breakdown_json(record: FrameRecord, found: Findings) -> dict[str, Any]:
     }
 
 
+def _pixel_figures(record: FrameRecord) -> dict[str, Any]:
+    """``segmentation`` and ``confusion`` of a predictor of pixel classes, else nothing."""
+    if not record.pixels.any():
+        return {}
+    counts, names = record.pixels.sum(axis=0), record.pixel_classes
+    total = Confusion(counts, int(record.pixels.any(axis=(1, 2)).sum()))
+    return {
+        "segmentation": segmentation.figures(total, names),
+        "confusion": {"rows_are_labels": names, "pixels": counts.tolist()},
+    }
+
+
+def _drawn(
+    record: FrameRecord, by: Resampling, tracks: TrackRecord | None, a: argparse.Namespace
+) -> dict[str, Any]:  # fmt: skip
+    """How the intervals were drawn, as it stands in ``metrics.json``."""
+    out: dict[str, Any] = {"draws": a.bootstrap, "seed": a.seed, "level": bootstrap.LEVEL}
+    if len(record):
+        out |= {"resample": by.by, "drives": by.drives or None, "drawn": by.text}
+    if tracks is not None:
+        out["drawn_of_tracks"] = bootstrap.drives_text(len(tracks))
+    return out
+
+
 def finish(
-    out: Path, result: Mapping[str, Any], seen: Observer, again: Again, a: argparse.Namespace
+    out: Path, result: Mapping[str, Any], seen: Observer | None, a: argparse.Namespace,
+    tracks: TrackRecord | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Add intervals, COCO's figures and breakdowns to ``result``; print the table, write all files.
 
     Args:
-        seen: what was scored.
-        again: sample and prediction of a frame by its name, for the worst ones' pictures.
-        a: options ``bootstrap``, ``seed`` and ``worst``.
+        seen: the frames that were scored, None of tracks alone.
+        a: options ``bootstrap``, ``seed``, ``resample`` and ``worst``.
+        tracks: of the data's labelled drives, where they were scored.
 
     Raises:
+        InputError: drives are to be drawn, and are not known.
         RuntimeError: the reference gives other figures.
     """
     names = list(result.get("detection", {}))
     about = {k: result[k] for k in ("data", "model", "protocol")}
-    record = seen.collector.record(about, names)
-    whole: dict[str, Any] = dict(result)
-    if seen.cameras:
+    collector = seen.collector if seen else FrameCollector()
+    record = collector.record(about, names)
+    whole: dict[str, Any] = {**result, **_pixel_figures(record)}
+    if seen and seen.cameras:
         whole["protocol"] = {
             **whole["protocol"],
             "distance": f"by {', '.join(sorted(seen.cameras))}",
         }
     if names:
-        whole["coco"] = coco_figures(*seen.collector.tables(names), len(record))
-    findings, kept = find(record, a.bootstrap, a.seed)
+        whole["coco"] = coco_figures(*collector.tables(names), len(record))
+    by = resampling(record, a.resample)
+    findings, kept = find(record, a.bootstrap, a.seed, by.drive)
+    if tracks is not None:
+        more = track_record.intervals(tracks, a.bootstrap, a.seed)
+        findings = replace(findings, figures={**findings.figures, **more}, tracks=tracks)
+        whole["tracking"] = tracking_json(tracks, more)
     whole = with_intervals(whole, findings.figures)
     whole["breakdown"] = breakdown_json(record, findings)
-    whole["bootstrap"] = {"draws": a.bootstrap, "seed": a.seed, "level": bootstrap.LEVEL}
-    page = build_page(whole, record, findings, kept, a.worst, again)
-    write_run(out, whole, findings.figures, record, page)
+    whole["bootstrap"] = _drawn(record, by, tracks, a)
+    page = build_page(whole, record, findings, kept, a.worst, seen.again if seen else None)
+    write_run(out, whole, findings.figures, record, tracks, page)
     print("\n".join(table_lines(whole, findings.figures)))
+    if a.bootstrap:
+        print(f"intervals: 95 %, by drawing {drawn_text(whole['bootstrap'])}")
     print(out / PAGE)
     return whole

@@ -12,7 +12,7 @@ from tools.option_parts import add_bench, add_detector_options
 from tools.option_parts import names as _names
 from tools.option_parts import path as _path
 from tools.option_parts import size as _size
-from tools.options_evaluate import add_compare, add_report_options, add_score_plans
+from tools.options_evaluate import add_compare, add_report_options, add_samples, add_score_plans
 from tools.options_fleet import add_find, add_fleet_options
 from tools.options_replay import add_diff, add_replay_options
 from tools.options_view import add_view
@@ -82,15 +82,20 @@ def _add_evaluate(sub: argparse._SubParsersAction) -> None:
     p = sub.add_parser(
         "evaluate",
         help="score a model or written predictions on labelled data",
-        description="Score every task that the data labels; writes metrics.json, metrics.csv, "
-        "report.html and what compare reads.",
+        description="Score every task that the data labels: objects, surfaces, the class of each "
+        "pixel, tracks (KITTI tracking, MOT); writes metrics.json, metrics.csv, report.html and "
+        "what compare reads.",
     )
     p.add_argument("--data", type=_path, required=True, help="folder of a labelled set")
-    p.add_argument("--split", default="test", help="(%(default)s)")
+    p.add_argument("--split", help="(test; all drives of a set whose splits are drives)")
     _add_set_options(p)
     p.add_argument("--model", default="base", help="model to score (%(default)s)")
     add_detector_options(p)
-    p.add_argument("--predictions", type=_path, help="folder written by predict, in its place")
+    p.add_argument(
+        "--predictions", type=_path,
+        help="in its place: folder written by predict, or "
+        "with DRIVE.txt of tracks, or of detections, which are then tracked",
+    )  # fmt: skip
     p.add_argument("--out", type=_path, required=True, help="folder for metrics.json")
     p.add_argument("--threads", type=int, help="threads of the network (all processors)")
     add_report_options(p)
@@ -311,6 +316,7 @@ def _add_score_tracks(sub: argparse._SubParsersAction) -> None:
     p.add_argument("--format", dest="layout", choices=("kitti", "mot"), default="kitti")
     p.add_argument("--stride", type=int, default=1, help="score each Nth frame (1)")
     p.add_argument("--out", type=_path, help="folder for tracking.json and tracking.csv")
+    add_samples(p, "drives")
 
 
 def _add_calibrate_scores(sub: argparse._SubParsersAction) -> None:
@@ -352,7 +358,7 @@ def _add_plan(sub: argparse._SubParsersAction) -> None:
 
 
 def _add_warmup(sub: argparse._SubParsersAction) -> None:
-    sub.add_parser("warmup", help="compile the kernels of planner and renderer ahead")
+    sub.add_parser("warmup", help="compile the kernels of planner, renderer and metrics ahead")
 
 
 def build_parser(version: str) -> argparse.ArgumentParser:

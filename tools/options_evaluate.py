@@ -19,13 +19,27 @@ def _count(text: str) -> int:
     return value
 
 
-def add_report_options(p: argparse.ArgumentParser) -> None:
-    """Options on intervals and the page."""
+def add_samples(p: argparse.ArgumentParser, what: str) -> None:
+    """How many samples the intervals are made of."""
     p.add_argument(
         "--bootstrap", type=_count, default=1000, metavar="N",
-        help="samples of the frames for the intervals, 0 for none (%(default)s)",
+        help=f"samples of the {what} for the intervals, 0 for none (%(default)s)",
     )  # fmt: skip
     p.add_argument("--seed", type=_count, default=0, help="of these samples (%(default)s)")
+
+
+def _add_resample(p: argparse.ArgumentParser) -> None:
+    add_samples(p, "drives or frames")
+    p.add_argument(
+        "--resample", choices=("auto", "frame", "drive"), default="auto",
+        help="draw whole drives, whose frames are alike, or single frames (drives where five or "
+        "more are known; of tracks always drives)",
+    )  # fmt: skip
+
+
+def add_report_options(p: argparse.ArgumentParser) -> None:
+    """Options on intervals and the page."""
+    _add_resample(p)
     p.add_argument("--worst", type=_count, default=8, metavar="N", help="frames drawn (8)")
     p.add_argument(
         "--camera", type=path, metavar="FILE.toml",
@@ -53,8 +67,7 @@ def add_compare(sub: argparse._SubParsersAction) -> None:
         "--min-boxes", type=_count, default=20, metavar="N",
         help="judge only classes with at least N labelled boxes (%(default)s)",
     )  # fmt: skip
-    p.add_argument("--bootstrap", type=_count, default=1000, metavar="N", help="samples (1000)")
-    p.add_argument("--seed", type=_count, default=0, help="of these samples (%(default)s)")
+    _add_resample(p)
     p.add_argument("--frames", type=_count, default=8, metavar="N", help="frames drawn (8)")
 
 

@@ -28,6 +28,7 @@ from data.types import (
 from perception.horizon import VanishingPointFilter
 from perception.runtime import Model, blank_input
 from perception.tracking import Tracker, TrackerConfig
+from perception.tracking.calibration import Calibration
 from planning.fallback import LastPlan
 from planning.planner import Planner, PlannerConfig
 from planning.vehicle import Vehicle
@@ -127,6 +128,14 @@ class CameraSource:
         return camera
 
 
+def probable(found: Detections, scores: Calibration, least: float) -> Detections:
+    """Objects with probabilities for scores, those of ``least`` and more; see ``PROBABLE``."""
+    found = found.select(found.score >= _LEAST_SCORE)
+    kind = np.array(CLASSES)[found.class_id]
+    likely = scores.probability(kind, found.score.astype(np.float64)).astype(np.float32)
+    return replace(found, score=likely).select(likely >= least)
+
+
 class Stack:
     """Perception, tracking and planning over one log; keeps the tracker's and planner's state.
 
@@ -162,9 +171,7 @@ class Stack:
         if scores is None:
             return self.model(image, least)
         found, surfaces = self.model(image, _LEAST_SCORE)
-        kind = np.array(CLASSES)[found.class_id]
-        likely = scores.probability(kind, found.score.astype(np.float64)).astype(np.float32)
-        return replace(found, score=likely).select(likely >= least), surfaces
+        return probable(found, scores, least), surfaces
 
     def look_ahead(self, frames: Iterable[Frame]) -> None:
         """Settle an assumed camera on the first frames of a recorded drive, before any is judged.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,10 @@ class Outcome:
     kind: NDArray[np.str_]
     xyxy: NDArray[np.float64]
     score: NDArray[np.float64]
-    milliseconds: NDArray[np.float64]
-    dropped: int
-    outside: int
-    excess: int
+    milliseconds: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    dropped: int = 0
+    outside: int = 0
+    excess: int = 0
 
     def lines(self) -> list[str]:
         """Rows of a KITTI tracking result file; what is not known has KITTI's values for it."""
@@ -117,7 +118,7 @@ def follow(
     frame, kind, xyxy, score = drive.frame[keep], kind[keep], xyxy[keep], score[keep]
     frames = _lively(frames, frame, fps)
     narrow, score_32 = xyxy.astype(np.float32), score.astype(np.float32)
-    tracker, found, times = Tracker(config), [Tracks.empty()], []
+    tracker, found, times = Tracker(config), [], []
     for at in frames.tolist():
         low, high = np.searchsorted(frame, [at, at + 1])
         part = slice(low, high)
@@ -125,20 +126,29 @@ def follow(
         start = time.perf_counter()
         found.append(tracker.update(now, round(at * 1e9 / fps), camera))
         times.append(time.perf_counter() - start)
-    boxes = np.concatenate([t.xyxy for t in found]).astype(np.float64)
+    done = outcome(frames, found, (camera.width_px, camera.height_px))
+    return replace(
+        done, milliseconds=np.array(times) * 1e3, dropped=tracker.dropped_boxes,
+        outside=int(outside.sum()), excess=tracker.excess_boxes,
+    )  # fmt: skip
+
+
+def outcome(
+    frames: NDArray[np.int64], found: Sequence[Tracks], size_px: tuple[int, int]
+) -> Outcome:
+    """The tracks ``found`` on each of ``frames`` (f,) of a drive, cut at the picture's border."""
+    tracks = [Tracks.empty(), *found]
+    size = np.array(size_px, np.float64)
+    boxes = np.concatenate([t.xyxy for t in tracks]).astype(np.float64)
     boxes = boxes.reshape(-1, 2, 2).clip(0, size - 1).reshape(-1, 4)
     good = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    classes = np.concatenate([t.class_id for t in found])[good]
+    classes = np.concatenate([t.class_id for t in tracks])[good]
     return Outcome(
-        np.repeat(frames, [len(t) for t in found[1:]]).astype(np.int64)[good],
-        np.concatenate([t.track_id for t in found])[good],
+        np.repeat(frames, [len(t) for t in found]).astype(np.int64)[good],
+        np.concatenate([t.track_id for t in tracks])[good],
         np.array([_KITTI_NAMES.get(c, _OTHER) for c in classes.tolist()], np.str_),
         boxes[good],
-        np.concatenate([t.score for t in found]).astype(np.float64)[good],
-        np.array(times) * 1e3,
-        tracker.dropped_boxes,
-        int(outside.sum()),
-        tracker.excess_boxes,
+        np.concatenate([t.score for t in tracks]).astype(np.float64)[good],
     )
 
 
@@ -206,29 +216,45 @@ def run_track(a: argparse.Namespace) -> int:
     _check(a)
     drives = read_detections(a.detections, a.layout)
     calibration = choose_calibration(a.calibration, drives, a.layout)
-    unknown = sorted({n for d in drives for n in class_ids(d.kind)[1]})
-    if unknown:
-        print(f"warning: unknown classes left out: {', '.join(unknown)}", file=sys.stderr)
-    rivals = KITTI_RIVALS if a.layout == "kitti" else ()
-    config = replace(PROBABILITIES, rivals=rivals)
-    out = make_folder(a.out)
-    names = [f"{d.name}.txt" for d in drives]
-    times: list[NDArray[np.float64]] = []
-    tracks = 0
-    with staging(out, names, [s for d in drives for s in d.sources]) as folder:
-        for drive in drives:
-            last = int(drive.frame[-1]) if len(drive.frame) else -1
-            frames = np.arange(0, last + 1, a.stride)
-            done = follow(drive, calibration, config, _camera(a, drive), a.fps, frames)
-            _warn(drive.name, done)
-            text = "".join(f"{line}\n" for line in done.lines())
-            Path(folder / f"{drive.name}.txt").write_text(text, encoding="utf-8")
-            times.append(done.milliseconds)
-            tracks += len(np.unique(done.track_id))
-    ms = np.concatenate(times)
+    done = track_drives(
+        drives, calibration, a.layout, lambda d: _camera(a, d), a.out, a.fps, a.stride
+    )
+    ms = np.concatenate([d.milliseconds for d in done])
+    tracks = sum(len(np.unique(d.track_id)) for d in done)
     typical = f", {np.median(ms):.2f} ms a frame" if len(ms) else ""
     print(
         f"{len(drives)} drives, {len(ms)} frames, {tracks} tracks{typical} "
-        f"(scores: {calibration.detector}): {out}"
+        f"(scores: {calibration.detector}): {a.out}"
     )
     return 0
+
+
+def track_drives(
+    drives: Sequence[DriveDetections], calibration: Calibration, layout: str,
+    camera_of: Callable[[DriveDetections], Camera], out: Path, fps: float, stride: int = 1,
+) -> list[Outcome]:  # fmt: skip
+    """Track every drive, each how many-th frame by ``stride``, and write ``out``/DRIVE.txt."""
+    make_folder(out)  # before the work
+    unknown = sorted({n for d in drives for n in class_ids(d.kind)[1]})
+    if unknown:
+        print(f"warning: unknown classes left out: {', '.join(unknown)}", file=sys.stderr)
+    config = replace(PROBABILITIES, rivals=KITTI_RIVALS if layout == "kitti" else ())
+    outcomes = []
+    for drive in drives:
+        last = int(drive.frame[-1]) if len(drive.frame) else -1
+        frames = np.arange(0, last + 1, stride)
+        done = follow(drive, calibration, config, camera_of(drive), fps, frames)
+        _warn(drive.name, done)
+        outcomes.append(done)
+    texts = {d.name: o.lines() for d, o in zip(drives, outcomes)}
+    write_tracks(texts, out, [s for d in drives for s in d.sources])
+    return outcomes
+
+
+def write_tracks(drives: Mapping[str, list[str]], out: Path, inputs: Sequence[Path] = ()) -> None:
+    """Write the lines of each drive to ``out``/DRIVE.txt; ``inputs`` are not overwritten."""
+    names = [f"{name}.txt" for name in drives]
+    with staging(make_folder(out), names, inputs) as folder:
+        for name, lines in drives.items():
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``roadstack warmup``: compile the kernels of planner and renderer ahead of their first use."""
+"""``roadstack warmup``: compile kernels ahead of their first use."""
 
 from __future__ import annotations
 
@@ -32,11 +32,20 @@ def announce_replay(built_in: bool) -> None:
     announce_compiling(*kernels)
 
 
+def announce_scoring() -> None:
+    """The same for what ``evaluate`` and ``compare`` need."""
+    from perception.metrics.coco import KERNELS
+
+    announce_compiling(*KERNELS)
+
+
 def warm_up() -> float:
-    """Compile or load every kernel of ``planning`` and of the renderer; seconds it took."""
+    """Compile or load every kernel of ``planning``, of the renderer and of the metrics; seconds it
+    took."""
     from data.camera import Camera
     from data.synthetic.drive import random_sample
     from data.types import Detections, Scene, Surfaces, Tracks
+    from perception.metrics.coco import compile_kernels as compile_metrics
     from planning.astar import astar
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
@@ -44,6 +53,7 @@ def warm_up() -> float:
     begin = time.perf_counter()
     random_sample(0, 64, 48, "rain")
     compile_kernels()
+    compile_metrics()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
     road = np.ones((90, 160), np.float32)
     surfaces = Surfaces(road, 0 * road, (0.25, 0.25))
@@ -55,9 +65,10 @@ def warm_up() -> float:
 def run_warmup(args: argparse.Namespace) -> int:
     """The command."""
     from data.synthetic.raster import rasterise
+    from perception.metrics.coco import KERNELS
     from planning.lattice import expand
 
-    announce_compiling(rasterise, expand)
+    announce_compiling(rasterise, expand, *KERNELS)
     seconds = warm_up()
     print(f"kernels ready in {seconds:.1f} s", file=sys.stderr)
     return 0

@@ -1,8 +1,10 @@
-"""Every headline figure with its 95 % interval, by resampling frames.
+"""Every headline figure with its 95 % interval, by resampling drives or frames.
 
 Percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13):
-each draw takes as many frames as there are, with replacement. Frames are taken as independent; of
-drives sampled densely neighbours are not, and intervals are then too narrow.
+each draw takes as many drives, or frames, as there are, with replacement. Frames of one drive show
+the same road, light and vehicles: they are no independent samples, so where it is known which drive
+each is from, whole drives are drawn (the cluster bootstrap; Davison and Hinkley, "Bootstrap Methods
+and their Application", 1997, section 3.8). Of fewer than five drives no interval can be had.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import InputError
 from data.types import F64, I64
 from perception.metrics.detection import FIGURES
 from perception.metrics.frames import FrameRecord
+from perception.metrics.segmentation import class_figures
 
 DRAWS = 1000
 LEVEL = 0.95
+MIN_DRIVES = 5
+RESAMPLE = ("auto", "frame", "drive")
 PROTOCOL = (
-    "95 % percentile bootstrap over frames, seeded; null where fewer than half of the draws hold "
-    "a label. It takes frames as independent"
+    "95 % percentile bootstrap, seeded, over whole drives or single frames as 'bootstrap' says; "
+    f"null where fewer than half of the draws hold a label, and of fewer than {MIN_DRIVES} drives "
+    "(of tracks: drives with labels of the class)"
 )
 _CHUNK_BYTES = 64 << 20
 Weights = NDArray[np.int32]
@@ -36,15 +43,71 @@ class Interval:
     high: float
 
 
-def draw_weights(frames: int, draws: int, seed: int) -> Iterator[Weights]:
+@dataclass(frozen=True, eq=False)
+class Resampling:
+    """What is drawn.
+
+    Attributes:
+        drive: (frames,) int64 number of each frame's drive; None where frames are drawn singly.
+        drives: how many there are, 0 where it is not known.
+        text: both in words, with what it means for the intervals.
+    """
+
+    drive: I64 | None
+    drives: int
+    text: str
+
+    @property
+    def by(self) -> str:
+        return "frame" if self.drive is None else "drive"
+
+
+def resampling(record: FrameRecord, wanted: str = "auto") -> Resampling:
+    """Whether to draw drives or frames: ``wanted`` is one of ``RESAMPLE``; 'auto' draws drives
+    where there are enough of them.
+
+    Raises:
+        InputError: drives are wanted, and which drive each frame is from is not known.
+    """
+    names = record.attributes.get("drive", np.zeros(0, np.str_))
+    known = len(names) > 0 and bool((names != "").all())
+    number = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    drives = int(number.max()) + 1 if known else 0
+    if wanted == "drive" and not known:
+        raise InputError(
+            "--resample drive: the data does not say which drive each frame is from; give frame"
+        )
+    if wanted == "drive" or (wanted == "auto" and drives >= MIN_DRIVES):
+        return Resampling(number, drives, drives_text(drives))
+    if not known:
+        return Resampling(None, 0, "frames; which drives they are from is not known")
+    why = ", too few to draw from" if drives < MIN_DRIVES else ""
+    narrow = "" if drives == len(record) else ": intervals are too narrow"
+    return Resampling(None, drives, f"frames, of {drives} drives{why}{narrow}")
+
+
+def drives_text(drives: int) -> str:
+    """What is drawn where it is drives, and whether they are enough."""
+    few = f", fewer than {MIN_DRIVES}: no intervals" if drives < MIN_DRIVES else ""
+    return f"drives ({drives}{few})"
+
+
+def draw_weights(frames: int, draws: int, seed: int, drive: I64 | None = None) -> Iterator[Weights]:
     """How often each frame is drawn, in chunks of (some draws, frames) int32; the same for the
-    same arguments."""
+    same arguments. With the ``drive`` (frames,) of each, whole drives are drawn; nothing comes of
+    fewer than ``MIN_DRIVES``."""
+    units, of = frames, None
+    if drive is not None:
+        of = np.unique(drive, return_inverse=True)[1]
+        units = int(of.max(initial=-1)) + 1
+        draws = draws if units >= MIN_DRIVES else 0
     rng = np.random.default_rng(seed)
     rows = max(1, min(draws, _CHUNK_BYTES // max(4 * frames, 1)))
     for start in range(0, draws, rows):
         count = min(rows, draws - start)
-        picks = (rng.integers(0, frames, frames) for _ in range(count))
-        yield np.stack([np.bincount(p, minlength=frames) for p in picks]).astype(np.int32)
+        picks = (rng.integers(0, units, units) for _ in range(count))
+        weights = np.stack([np.bincount(p, minlength=units) for p in picks]).astype(np.int32)
+        yield weights if of is None else weights[:, of]
 
 
 def surface_figures(name: str, counts: I64, weights: Weights) -> dict[str, F64]:
@@ -74,7 +137,8 @@ def figures(record: FrameRecord, weights: Weights) -> dict[str, F64]:
 
     Keys: ``detection.CLASS.AP50``, ``.AP``, ``.AR100`` of the labelled classes, their means over
     classes with labels ``coco.AP50`` ..., ``drivable.iou``, ``drivable.boundary_f1``,
-    ``lane.iou``, ``lane.point_f1``, where the data label them and they are predicted.
+    ``lane.iou``, ``lane.point_f1``, ``segmentation.miou``, ``.pixel_accuracy`` and
+    ``.iou.CLASS``, where the data label them and they are predicted.
     """
     out: dict[str, F64] = {}
     parts: list[dict[str, F64]] = []
@@ -88,13 +152,18 @@ def figures(record: FrameRecord, weights: Weights) -> dict[str, F64]:
     for name, counts in record.surfaces.items():
         if (counts[:, 0] >= 0).any():
             out |= surface_figures(name, counts, weights)
+    if record.pixels.any():
+        pixels = record.pixels.reshape(len(record), -1).astype(np.float64)
+        sums = weights.astype(np.float64) @ pixels  # exact below 2**53
+        part = class_figures(sums.reshape(-1, *record.pixels.shape[1:]), record.pixel_classes)
+        out |= {f"segmentation.{k}": v for k, v in part.items()}
     return out
 
 
-def sampled(record: FrameRecord, draws: int, seed: int) -> dict[str, F64]:
-    """``figures`` of ``draws`` samples of the frames."""
-    parts = [figures(record, w) for w in draw_weights(len(record), draws, seed)]
-    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+def sampled(record: FrameRecord, draws: int, seed: int, drive: I64 | None = None) -> dict[str, F64]:
+    """``figures`` of ``draws`` samples of the frames, drawn as by ``draw_weights``."""
+    parts = [figures(record, w) for w in draw_weights(len(record), draws, seed, drive)]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]} if parts else {}
 
 
 def interval(value: float, values: F64, level: float = LEVEL) -> Interval:
@@ -106,11 +175,14 @@ def interval(value: float, values: F64, level: float = LEVEL) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def intervals(record: FrameRecord, draws: int = DRAWS, seed: int = 0) -> dict[str, Interval]:
-    """Every headline figure of the record with its interval, by key."""
+def intervals(
+    record: FrameRecord, draws: int = DRAWS, seed: int = 0, drive: I64 | None = None
+) -> dict[str, Interval]:
+    """Every headline figure of the record with its interval, by key; draws as in
+    ``draw_weights``."""
     if not len(record):
         return {}
     whole = figures(record, np.ones((1, len(record)), np.int32))
-    drawn: Mapping[str, F64] = sampled(record, draws, seed) if draws else {}
+    drawn: Mapping[str, F64] = sampled(record, draws, seed, drive)
     none = np.zeros(0)
     return {k: interval(float(v[0]), drawn.get(k, none)) for k, v in whole.items()}

@@ -246,12 +246,12 @@ class Share:
 
 def recall_by(
     record: FrameRecord, found: Bool, value: F64, edges: tuple[float, ...], draws: int = DRAWS,
-    seed: int = 0,
+    seed: int = 0, drive: I64 | None = None,
 ) -> dict[str, list[Share]]:  # fmt: skip
     """Class name -> recall of its labels (found or not, (n,) bool) in bins of ``value`` (n,), with
     intervals; labels to ignore and NaN values take no part."""
     out: dict[str, list[Share]] = {}
-    weights = list(draw_weights(len(record), draws, seed)) if draws and len(record) else []
+    weights = list(draw_weights(len(record), draws, seed, drive)) if len(record) else []
     for k in record.classes:
         own = (record.label_kind == k) & ~record.label_ignore & np.isfinite(value)
         out[CLASSES[k]] = []

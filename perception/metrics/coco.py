@@ -255,6 +255,16 @@ def weighted_ap(
     return ap, recall
 
 
+KERNELS = (_match, _weighted_ap)
+
+
+def compile_kernels() -> None:
+    """Compile the matching and the figures, or load them, ahead of their first use."""
+    one, box = np.zeros(1, np.int64), np.array([[0.0, 0.0, 9.0, 9.0]])
+    labels = Labels(one, one, box, np.zeros(1, np.bool_))
+    twelve_statistics(labels, match(labels, Found(one, one, box, np.ones(1, np.float32))))
+
+
 def by_score(score: F32) -> I64:
     """Order of falling score; equal ones stay in the order of the frames, as in the reference."""
     return np.argsort(-score, kind="stable")

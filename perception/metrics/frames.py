@@ -14,7 +14,9 @@ Nothing here grows with the pictures: a frame costs its boxes and twelve numbers
     label_frame, label_kind, label_xyxy, label_ignore
                            (n,) labels; label_distance_m NaN where there is no calibration
     drivable, lane         (f, 6) ``contours.COUNTS``, -1 where not labelled or not predicted
-    about                  JSON text: format, classes, data, model, protocol
+    pixels                 (f, k, k) pixels by labelled (row) and predicted class, 0 where none;
+                           only where the predictor gives each pixel a class
+    about                  JSON text: format, classes, data, model, protocol, pixel_classes
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ from perception.metrics.coco import Bits, Found, Labels, Matched, match
 from perception.metrics.contours import COUNTS, drivable_counts, lane_counts
 from perception.metrics.detection import BoxTruth, ClassTable, found_table, label_table
 from perception.metrics.score import Prediction
+from perception.metrics.segmentation import confusion
 
 FORMAT = "roadstack-frames-1"
 SURFACES: dict[str, Callable[[U8, U8], I64]] = {"drivable": drivable_counts, "lane": lane_counts}
-ATTRIBUTES = ("timeofday", "brightness", "weather", "scene")
+ATTRIBUTES = ("timeofday", "brightness", "weather", "scene", "drive")
+_NO_PIXELS = np.zeros((0, 0, 0), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +67,13 @@ class FrameRecord:
     label_ignore: NDArray[np.bool_]
     label_distance_m: F64
     surfaces: Mapping[str, I64]
+    pixels: I64 = field(default_factory=lambda: _NO_PIXELS)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pixel_classes(self) -> list[str]:
+        """Names of the classes that pixels are given."""
+        return list(self.about.get("pixel_classes", []))
 
     def __len__(self) -> int:
         return len(self.name)
@@ -97,6 +107,7 @@ class FrameRecord:
             **{k: v[n] for k, v in vars(self).items() if k.startswith("label_")},
             attributes={k: v[frames] for k, v in self.attributes.items()},
             surfaces={k: v[frames] for k, v in self.surfaces.items()},
+            pixels=self.pixels[frames] if len(self.pixels) else self.pixels,
         )._renumbered(at, label_at)
 
     def _renumbered(self, at: I64, label_at: I64) -> FrameRecord:
@@ -113,9 +124,14 @@ class FrameRecord:
 
 
 class FrameCollector:
-    """Takes frames one by one; ``record`` gives what was kept of them."""
+    """Takes frames one by one; ``record`` gives what was kept of them.
 
-    def __init__(self) -> None:
+    ``pixel_classes`` are the names of the classes of ``Prediction.classes``, where it is used.
+    """
+
+    def __init__(self, pixel_classes: Collection[str] = ()) -> None:
+        self._pixel_classes = list(pixel_classes)
+        self._pixels: list[I64] = []
         self._truths: list[BoxTruth] = []
         self._found: list[Detections] = []
         self._distances: list[F64] = []
@@ -142,6 +158,14 @@ class FrameCollector:
             missing = truth is None or mask is None
             row = np.full(len(COUNTS), -1, np.int64) if missing else count(truth, mask)
             self._counts[name].append(row)
+        if self._pixel_classes:
+            self._pixels.append(self._pixel_counts(sample, predicted))
+
+    def _pixel_counts(self, sample: Sample, predicted: Prediction) -> I64:
+        count = len(self._pixel_classes)
+        if sample.segmentation is None or predicted.classes is None:
+            return np.zeros((count, count), np.int64)
+        return confusion(sample.segmentation, predicted.classes, count).counts
 
     def _judged(self, classes: Collection[str]) -> list[BoxTruth]:
         """The frames with other classes than these taken as not labelled."""
@@ -177,7 +201,11 @@ class FrameCollector:
                 k: np.array(rows, np.int64).reshape(-1, len(COUNTS))
                 for k, rows in self._counts.items()
             },
-            about={"format": FORMAT, "classes": list(CLASSES), **(about or {})},
+            pixels=np.array(self._pixels, np.int64) if self._pixels else _NO_PIXELS,
+            about={
+                "format": FORMAT, "classes": list(CLASSES), "pixel_classes": self._pixel_classes,
+                **(about or {}),
+            },
         )  # fmt: skip
 
 
@@ -217,6 +245,8 @@ def save(record: FrameRecord, path: Path) -> None:
             arrays |= {prefix + k: v for k, v in value.items()}
         elif name == "about":
             arrays[name] = np.array(json.dumps(value, sort_keys=True))
+        elif name == "pixels" and not value.size:
+            continue
         else:
             arrays[name] = value.astype(_SMALL.get(name.rpartition("_")[2], value.dtype))
     with path.open("wb") as f:
@@ -278,6 +308,9 @@ def _check(record: FrameRecord) -> None:
     partner = record.found_partner
     if len(partner) and not (partner.min() >= -1 and partner.max() < len(record.label_frame)):
         raise ValueError("found_partner holds numbers out of range")
+    pixels, names = record.pixels.shape, record.about.get("pixel_classes", [])
+    if pixels[0] and pixels != (len(record), len(names), len(names)):
+        raise ValueError(f"pixels of {pixels} beside {len(names)} classes")
     shapes = [record.found_xyxy.shape[1:], record.label_xyxy.shape[1:]]
     counts = [v.shape[1:] for v in record.surfaces.values()]
     if shapes != [(4,), (4,)] or set(counts) != {(len(COUNTS),)}:

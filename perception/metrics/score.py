@@ -29,12 +29,14 @@ _VIEWS: dict[str, Callable[[U8, U8], Overlap]] = {
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was predicted for one image: objects, and masks (h, w) uint8 at the image's size,
-    nonzero where the surface is; None for a surface that is not predicted, on any image."""
+    """What was predicted for one image: objects, masks (h, w) uint8 at the image's size, nonzero
+    where the surface is, and the class of every pixel; None for what is not predicted, on any
+    image."""
 
     detections: Detections
     drivable: U8 | None
     lane: U8 | None
+    classes: U8 | None = None
 
 
 def score_dataset(

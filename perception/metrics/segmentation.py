@@ -33,17 +33,19 @@ class Confusion:
     def __add__(self, other: Confusion) -> Confusion:
         return Confusion(self.counts + other.counts, self.frames + other.frames)
 
-    @property
-    def iou(self) -> F64:
-        """(k,) intersection over union; NaN for a class that neither side has."""
-        hits = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
-    @property
-    def pixel_accuracy(self) -> float:
-        total = self.counts.sum()
-        return float(np.trace(self.counts) / total) if total else float("nan")
+def class_figures(counts: I64 | F64, names: Sequence[str]) -> dict[str, F64]:
+    """Figures of many confusion matrices (n, k, k) at once, (n,) each: ``miou``,
+    ``pixel_accuracy`` and ``iou.NAME``; NaN where not defined."""
+    hits = np.diagonal(counts, axis1=1, axis2=2).astype(np.float64)
+    union = counts.sum(1) + counts.sum(2) - hits
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou = hits / union
+        seen = union > 0
+        mean = np.where(seen, iou, 0).sum(1) / seen.sum(1)
+        accuracy = hits.sum(1) / counts.sum((1, 2))
+    each = {f"iou.{n}": iou[:, k] for k, n in enumerate(names)}
+    return {"miou": mean, "pixel_accuracy": accuracy, **each}
 
 
 def confusion(truth: U8, predicted: U8, classes: int) -> Confusion:
@@ -65,44 +67,21 @@ def confusion(truth: U8, predicted: U8, classes: int) -> Confusion:
 
 def figures(total: Confusion, names: Sequence[str]) -> dict[str, Any]:
     """``{"miou", "pixel_accuracy", "frames", "iou": {class: IoU}}`` of a whole split."""
-    iou = total.iou
-    seen = np.isfinite(iou)
-    return {
-        "miou": float(iou[seen].mean()) if seen.any() else float("nan"),
-        "pixel_accuracy": total.pixel_accuracy,
-        "frames": total.frames,
-        "iou": {n: float(v) for n, v in zip(names, iou, strict=True)},
-    }
+    found = {k: float(v[0]) for k, v in class_figures(total.counts[None], names).items()}
+    mean = {k: found[k] for k in ("miou", "pixel_accuracy")}
+    return {**mean, "frames": total.frames, "iou": {n: found[f"iou.{n}"] for n in names}}
 
 
-def score_frames(
-    dataset: Dataset,
-    predict: Callable[[Sample], U8],
-    report: Callable[[int], None] = lambda _: None,
-) -> tuple[list[tuple[int, Confusion]], int, list[str]]:
-    """Count ``predict`` (a sample to its classes (h, w) uint8) on each frame of a set.
-
-    Returns:
-        Index and counts of each frame with labels, the number of frames that could be read, and
-        a line for each image or label that could not and was left unscored.
+def score_segmentation(dataset: Dataset, predict: Callable[[Sample], U8]) -> dict[str, Any]:
+    """``figures`` of ``predict`` (a sample to its classes (h, w) uint8) on a whole set; images and
+    labels that cannot be read are left out.
 
     Raises:
         InputError: an image or label cannot be read and the set is read strictly.
     """
-    classes = len(dataset.segmentation_names)
-    frames: list[tuple[int, Confusion]] = []
-    problems: list[str] = []
-    images = 0
-    for i, sample in readable(dataset, problems):
-        images += 1
-        if sample.segmentation is not None:
-            frames.append((i, confusion(sample.segmentation, predict(sample), classes)))
-        report(i + 1)
-    return frames, images, problems
-
-
-def score_segmentation(dataset: Dataset, predict: Callable[[Sample], U8]) -> dict[str, Any]:
-    """``figures`` of ``predict`` on a whole set; arguments and errors as in ``score_frames``."""
     names = dataset.segmentation_names
-    frames, _, _ = score_frames(dataset, predict)
-    return figures(sum((f for _, f in frames), Confusion.empty(len(names))), names)
+    total = Confusion.empty(len(names))
+    for _, sample in readable(dataset, []):
+        if sample.segmentation is not None:
+            total += confusion(sample.segmentation, predict(sample), len(names))
+    return figures(total, names)

@@ -189,6 +189,14 @@ def score_mot(labels: TrackFile, tracks: TrackFile) -> TrackCounts:
 
 def every_nth(file: TrackFile, stride: int) -> TrackFile:
     """The rows of frames 0, ``stride``, 2 ``stride`` ... as a drive seen at a lower rate."""
-    keep = file.frame % stride == 0
+    return _rows(file, file.frame % stride == 0)
+
+
+def of_frames(file: TrackFile, frames: I64) -> TrackFile:
+    """The rows of some frames alone."""
+    return _rows(file, np.isin(file.frame, frames))
+
+
+def _rows(file: TrackFile, keep: Bool) -> TrackFile:
     names = ("line", "frame", "track_id", "kind", "xyxy", "score", "occluded", "truncated")
     return TrackFile(file.path, *(getattr(file, n)[keep] for n in names))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
+from perception.metrics.track_record import COMBINED
 from tools.calibrate_scores import run_calibrate_scores
-from tools.score_tracks import COMBINED, run_score_tracks, score_folder, summary
+from tools.score_tracks import label_files, run_score_tracks, score_files
 from tools.track import run_track
 
 
@@ -53,7 +54,8 @@ def test_tracks_are_written_and_scored(tmp_path: Path, capsys: pytest.CaptureFix
     assert {(r[1], r[2]) for r in table} == {("1", "Car"), ("2", "Pedestrian")}
     assert [p.name for p in out.iterdir()] == ["0001.txt"]
     a = argparse.Namespace(
-        labels=labels, tracks=out, layout="kitti", stride=1, out=tmp_path / "scores"
+        labels=labels, tracks=out, layout="kitti", stride=1, out=tmp_path / "scores",
+        bootstrap=20, seed=0,
     )
     assert run_score_tracks(a) == 0
     printed = capsys.readouterr().out
@@ -74,7 +76,7 @@ def test_stride_sees_and_writes_each_nth_frame(tmp_path: Path) -> None:
     run_track(options(detections=found, out=out, stride=4))
     frames = {int(r[0]) for r in rows(out / "0001.txt")}
     assert frames and all(f % 4 == 0 for f in frames)
-    scores = summary(score_folder(labels, out, stride=4))
+    scores = score_files(label_files(labels, "kitti"), out, stride=4).totals()
     assert scores["Car"].scores()["switches"] == 0
     assert scores["Car"].scores()["ground_truths"] == 10
 
@@ -153,7 +155,7 @@ def test_the_detections_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_drive_without_tracks_is_named(tmp_path: Path) -> None:
     _, labels = made_up_drive(tmp_path)
     with pytest.raises(InputError, match="file of drive 0001"):
-        score_folder(labels, tmp_path)
+        score_files(label_files(labels, "kitti"), tmp_path)
 
 
 def test_real_drives_and_their_calibration(realdata: Path, tmp_path: Path) -> None:
@@ -175,6 +177,7 @@ def test_real_drives_and_their_calibration(realdata: Path, tmp_path: Path) -> No
                 calibration=str(tmp_path / "fit.json"),
             )
         )  # fmt: skip
-        scores = summary(score_folder(base / "training" / "label_02", out, stride=stride))
+        labels = label_files(base / "training" / "label_02", "kitti")
+        scores = score_files(labels, out, stride=stride).totals()
         assert scores["Car"].scores()["HOTA"] > car
         assert scores["Pedestrian"].scores()["HOTA"] > person
