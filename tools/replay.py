@@ -18,6 +18,7 @@ from data.camera import load_camera
 from data.errors import InputError
 from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
+from data.logs.selection import listed
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model
 from tools import privacy
@@ -162,7 +163,7 @@ def _play(a: argparse.Namespace, log: Log, stack: Stack, writer: _Writer) -> Non
                 held = None
                 frames += 1
                 bar(frames)
-                if frame is not None and frames % a.checkpoint == 0 and not a.realtime:
+                if frame is not None and frames % a.checkpoint == 0:
                     sink.put(_Item(state=stack.state()))
             if frame is not None:
                 held = _Item(frame, _step(a, stack, arrival, period_ms), arrival.skipped)
@@ -193,6 +194,8 @@ def run_replay(a: argparse.Namespace) -> int:
     """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
     if a.live and (a.loop > 1 or a.resume or a.inject or a.source is None):
         raise InputError("--live: needs SOURCE, and goes with no --loop, --resume or --inject")
+    if a.realtime and a.resume:
+        raise InputError("--realtime: goes with no --resume; what is taken depends on the clock")
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
     model = privacy.watched(with_detector(load_model(a.model, a.threads), a), a)
@@ -201,7 +204,8 @@ def run_replay(a: argparse.Namespace) -> int:
     check_targets(out, OUTPUTS, (a.source, a.camera, a.inject, model_file))
     announce_replay(a.source is None)
     few_heaps()
-    with partial_run(out, OUTPUTS, _header(a, model), a.resume) as partial:
+    once = a.live or a.realtime
+    with partial_run(out, OUTPUTS, _header(a, model), a.resume, once) as partial:
         if partial is not None:
             stack = Stack(model, camera, a.deadline_ms / 1e3 if a.realtime else None)
             summary = _run(a, log, stack, partial)
@@ -255,7 +259,7 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
         writer = _Writer(partial, sinks, files)
         _play(a, log, stack, writer)
         if not writer.tally.frames:
-            why = "; ".join(log.faults) or "none lies between --start and --stop"
+            why = "; ".join(listed(log.faults)) or "none lies between --start and --stop"
             raise InputError(f"{a.source or log.name}: not one frame to replay: {why}")
     if not a.no_overlay:
         OverlaySink.join(partial.path, partial.path / "overlay.mp4")
@@ -301,7 +305,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
         "faults": dict(sorted(tally.faults.items())),
         "deadlines_missed": tally.late,
         **({"realtime": realtime} if a.realtime else {}),
-        "warnings": list(log.faults),
+        "warnings": listed(log.faults),
         "times": log.time_source,
         "camera": tally.camera,
         "seed": a.seed,
