@@ -27,6 +27,7 @@ from data.datasets import Dataset, open_dataset, recognise, screen
 from data.datasets.files import IMAGE_SUFFIXES, bare_name, list_images, read_image
 from data.errors import InputError
 from data.logs import Log, open_log
+from data.logs.selection import listed
 from data.taxonomy import CLASSES
 from data.types import U8
 from perception.runtime import Model, load_model
@@ -353,7 +354,7 @@ def run_label(a: argparse.Namespace) -> int:
                 labeller.label(item)
             done += 1
             bar(done)
-    for fault in source.log.faults if source.log else ():
+    for fault in listed(source.log.faults) if source.log else ():
         print(f"warning: {fault}", file=sys.stderr)
     return _report(a, source, thresholds)
 

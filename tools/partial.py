@@ -79,12 +79,13 @@ def _finish_moves(path: Path, names: Sequence[str]) -> None:
 
 @contextmanager
 def partial_run(
-    out: Path, names: Sequence[str], header: dict[str, Any], resume: bool
+    out: Path, names: Sequence[str], header: dict[str, Any], resume: bool, once: bool = False
 ) -> Iterator[Partial | None]:
     """The folder of a replay in ``out``, empty or as an earlier one left it if ``resume``.
 
-    It stays behind when the block fails after a checkpoint was reached. None: the earlier replay
-    was complete but for its files' moving, which is done now.
+    It stays behind when the block fails after a checkpoint was reached, ``once`` without advice
+    to resume what cannot be. None: the earlier replay was complete but for its files' moving,
+    which is done now.
 
     Raises:
         InputError: another replay is writing there, or what is to be resumed is of another source
@@ -105,8 +106,8 @@ def partial_run(
             yield Partial(path, checkpoint)
         except BaseException:
             if (path / _CHECKPOINT).exists():
-                text = f"what was done so far is kept in {path}; --resume goes on with it"
-                print(text, file=sys.stderr)
+                advice = "" if once else "; --resume goes on with it"
+                print(f"what was done so far is kept in {path}{advice}", file=sys.stderr)
             else:
                 shutil.rmtree(path, ignore_errors=True)
             raise

@@ -19,6 +19,7 @@ from typing import Any
 from data.errors import InputError
 from data.logs import Log, open_log
 from data.logs.images import IMAGE_SUFFIXES
+from data.logs.selection import listed
 from data.taxonomy import CLASSES
 from data.types import Detections, Frame
 from perception.decode import SEGMENTATION, surface_mask
@@ -223,7 +224,7 @@ def run_predict(a: argparse.Namespace) -> int:
         frames, objects = _predict(model, logs, Path(folder), a)
         _publish(Path(folder), out)
     for _, log in logs:
-        for fault in log.faults:
+        for fault in listed(log.faults):
             print(f"warning: {fault}", file=sys.stderr)
     objects_text = "" if isinstance(model, Segmenter) else f", {objects} objects"
     print(f"{frames} frames{objects_text}: {out}")

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from data.camera import ASSUMED_ANGLE_STD_RAD, ASSUMED_FORWARD_M, Camera, mounting_pose
 from data.errors import InputError
 from data.logs.images import natural_key
-from data.logs.selection import NS_PER_S, Selection, add_fault
+from data.logs.selection import NS_PER_S, Picked, Selection, add_fault
 from data.logs.source import shown
 from data.logs.video import VideoLog
 from data.types import F64, EgoMotion, Frame
@@ -103,27 +103,16 @@ class CommaLog:
 
     def __iter__(self) -> Iterator[Frame]:
         self.faults.clear()
-        chosen = self._selection
-        first: int | None = None
-        delivered, end_ns = 0, 0
+        picked = Picked(self._selection)
         for frame in self._all():
-            end_ns = frame.t_ns
-            if frame.t_ns < chosen.start_ns:
-                continue
-            if chosen.stop_ns is not None and frame.t_ns >= chosen.stop_ns:
+            wanted = picked.wants(frame.index, frame.t_ns)
+            if wanted is None:
                 return
-            first = frame.index if first is None else first
-            if (frame.index - first) % chosen.every:
-                continue
-            yield frame
-            delivered += 1
-            if delivered == chosen.max_frames:
-                return
-        if first is None:
-            raise InputError(
-                f"{shown(self._path)}: --start {chosen.start_ns / NS_PER_S:g} s is beyond the last "
-                f"frame at {end_ns / NS_PER_S:.3f} s"
-            )
+            if wanted:
+                yield frame
+                if picked.took():
+                    return
+        picked.check_started(shown(self._path), "the last frame")
 
     def _all(self) -> Iterator[Frame]:
         """The frames of all segments, with times that increase."""

@@ -13,7 +13,8 @@ from data.types import Frame
 
 NS_PER_S = 1_000_000_000
 MAX_IMAGE_PX = 100_000_000  # larger pictures are refused before they are decoded
-_MAX_FAULTS = 20
+_MAX_FAULTS = 10_000  # a bound for memory: each is named in the record at its frame
+_LISTED = 20
 _MAX_S = 1e9  # far beyond any drive, and far within what 64 bits of nanoseconds hold
 
 
@@ -96,9 +97,58 @@ class Selection:
         return count if self.max_frames is None else min(count, self.max_frames)
 
 
+class Picked:
+    """Which frames of one pass a selection takes, asked for each in turn.
+
+    Attributes:
+        started: whether one was at or behind the start; end_ns: the time of the last asked for.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._first: int | None = None
+        self._taken = 0
+        self.end_ns = 0
+
+    @property
+    def started(self) -> bool:
+        return self._first is not None
+
+    def wants(self, index: int, t_ns: int) -> bool | None:
+        """Whether to deliver the frame; None for the end: neither it nor a later one."""
+        self.end_ns = t_ns
+        if self._selection.stop_ns is not None and t_ns >= self._selection.stop_ns:
+            return None
+        if t_ns < self._selection.start_ns:
+            return False
+        self._first = index if self._first is None else self._first
+        return (index - self._first) % self._selection.every == 0
+
+    def took(self) -> bool:
+        """A frame was delivered; whether it was the last."""
+        self._taken += 1
+        return self._taken == self._selection.max_frames
+
+    def check_started(self, name: str, what: str) -> None:
+        """Behind a whole pass.
+
+        Raises:
+            InputError: the start lies beyond the end, of which ``what`` is said.
+        """
+        if not self.started:
+            start_s, end_s = self._selection.start_ns / NS_PER_S, self.end_ns / NS_PER_S
+            raise InputError(f"{name}: --start {start_s:g} s is beyond {what} at {end_s:.3f} s")
+
+
 def add_fault(faults: list[str], text: str) -> None:
-    """Note a fault, keeping the list short when a source is damaged throughout."""
+    """Note a fault, up to a number that no memory minds."""
     if len(faults) < _MAX_FAULTS:
         faults.append(text)
     elif len(faults) == _MAX_FAULTS:
         faults.append("more faults followed and are not listed")
+
+
+def listed(faults: list[str]) -> list[str]:
+    """The first faults, and how many more there were: for a person to read."""
+    more = len(faults) - _LISTED
+    return [*faults[:_LISTED], *([f"{more} more faults"] if more > 0 else [])]

@@ -10,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from data.errors import InputError
 from data.logs.decoding import VideoFacts, decode_from, read_facts
-from data.logs.selection import NS_PER_S, Selection, add_fault
+from data.logs.selection import NS_PER_S, Picked, Selection, add_fault
 from data.logs.source import shown
 from data.logs.upright import to_bgr
 from data.types import U8, Frame
@@ -57,23 +57,17 @@ class VideoLog:
 
     def __iter__(self) -> Iterator[Frame]:
         self.faults.clear()
-        chosen = self._selection
-        first: int | None = None
-        delivered, end_ns = 0, 0
+        picked, end_ns = Picked(self._selection), 0
         for index, t_ns, frame in self._timed():
             end_ns = self._facts.end_of_ns(frame, t_ns)
-            if t_ns < chosen.start_ns:
-                continue
-            if chosen.stop_ns is not None and t_ns >= chosen.stop_ns:
+            wanted = picked.wants(index, t_ns)
+            if wanted is None:
                 return
-            first = index if first is None else first
-            if (index - first) % chosen.every:
-                continue
-            yield Frame(self._image(frame, index), index, t_ns)
-            delivered += 1
-            if delivered == chosen.max_frames:
-                return
-        if first is None:
+            if wanted:
+                yield Frame(self._image(frame, index), index, t_ns)
+                if picked.took():
+                    return
+        if not picked.started:
             raise self._start_beyond(end_ns)
 
     def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:

@@ -22,7 +22,7 @@ from data.logs.bags.messages import (
 from data.logs.bags.pixels import PictureDecoder
 from data.logs.bags.store import BAG_SUFFIXES, Damaged, Store, Topic
 from data.logs.bags.wire import Malformed
-from data.logs.selection import NS_PER_S, Selection, add_fault
+from data.logs.selection import NS_PER_S, Picked, Selection, add_fault
 from data.logs.source import shown
 from data.types import EgoMotion, Frame
 
@@ -142,29 +142,17 @@ class BagLog:
 
     def __iter__(self) -> Iterator[Frame]:
         self.faults[:] = self._open_faults
-        chosen, decoder = self._selection, PictureDecoder()
-        first: int | None = None
-        delivered, end_ns = 0, 0
+        picked, decoder = Picked(self._selection), PictureDecoder()
         for item in self._stamped():
-            end_ns = item.t_ns
-            if chosen.stop_ns is not None and item.t_ns >= chosen.stop_ns:
+            wanted = picked.wants(item.index, item.t_ns)
+            if wanted is None:
                 return
-            wanted = item.t_ns >= chosen.start_ns
-            if wanted:
-                first = item.index if first is None else first
-                wanted = (item.index - first) % chosen.every == 0
             frame = self._frame(item, decoder, wanted)
-            if frame is None:
-                continue
-            yield frame
-            delivered += 1
-            if delivered == chosen.max_frames:
-                return
-        if first is None:
-            raise InputError(
-                f"{shown(self._path)}: --start {chosen.start_ns / NS_PER_S:g} s is beyond the last "
-                f"picture at {end_ns / NS_PER_S:.3f} s"
-            )
+            if frame is not None:
+                yield frame
+                if picked.took():
+                    return
+        picked.check_started(shown(self._path), "the last picture")
 
     def _frame(self, item: _Stamped, decoder: PictureDecoder, wanted: bool) -> Frame | None:
         """The picture of a message if it is wanted and can be decoded; faults are noted."""

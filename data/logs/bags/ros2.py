@@ -139,7 +139,7 @@ def _read_metadata(path: Path) -> dict[str, Any]:
             raise InputError(f"{shown(path)}: larger than any metadata of ROS 2")
         loaded = load_yaml(path.read_text(encoding="utf-8"))
         said = loaded["rosbag2_bagfile_information"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{shown(path)}: not the metadata of a ROS 2 recording") from e
     if not isinstance(said, dict):
         raise InputError(f"{shown(path)}: not the metadata of a ROS 2 recording")
