@@ -269,6 +269,13 @@ def test_the_name_of_the_run_is_escaped(run, tmp_path):
     assert "<title>&lt;b&gt;&amp;run" in write_page(odd, tmp_path / "page.html").read_text()
 
 
+def test_the_page_of_a_run_being_finished_has_the_name_it_will_have(run, tmp_path):
+    (tmp_path / "drive").mkdir()
+    inner = run.rename(tmp_path / "drive" / ".partial")
+    assert "<title>drive ·" in write_page(inner, tmp_path / "page.html").read_text()
+    assert unpack(read_run(inner))[0]["name"] == "drive"
+
+
 def test_a_page_never_replaces_the_run(filmed, tmp_path, capfd):
     for out in (filmed / "record.jsonl", filmed, filmed / "record.jsonl/page.html"):
         assert main(["view", str(filmed), "--html", str(out)]) == 2

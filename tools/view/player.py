@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from data.errors import InputError
 from tools.files import inside
-from tools.view.player_data import read_run
+from tools.view.player_data import read_run, run_name
 
 VIDEO = "overlay.mp4"
 EMBED_LIMIT_BYTES = 150_000_000  # browsers hold a page's text in memory, and up to twice
@@ -87,7 +87,7 @@ def page_parts(
     style, script = _text("player.css"), "\n".join(_text(name) for name in SCRIPTS)
     page = Template(_text("player.html")).substitute(
         policy=escape(policy(script, style), quote=True),
-        title=escape(f"{run.resolve().name} · Roadstack replay"),
+        title=escape(f"{run_name(run)} · Roadstack replay"),
         style=style,
         link=escape(link, quote=True),
         script=script,

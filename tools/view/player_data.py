@@ -26,6 +26,7 @@ from data.types import F64
 from planning.scores import SIZE_M, Limits
 from planning.vehicle import Vehicle
 from tools.files import inside
+from tools.partial import FOLDER
 from tools.record import SCHEMA
 from tools.score_plans import score_row
 from tools.view.player_events import CM, UNKNOWN, find_events
@@ -89,6 +90,12 @@ class Step:
     since_s: list[float]
 
 
+def run_name(run: Path) -> str:
+    """The folder's name, also while it is written in ``partial.FOLDER`` below it."""
+    folder = run.resolve()
+    return folder.parent.name if folder.name == FOLDER else folder.name
+
+
 def read_run(run: Path) -> bytes:
     """The page's block of the folder ``run``.
 
@@ -111,7 +118,7 @@ def read_run(run: Path) -> bytes:
     columns["video_s"], size = _video_times(run, columns["t_ms"])
     about = {
         "summary": summary,
-        "name": run.resolve().name,
+        "name": run_name(run),
         "texts": list(texts.number),
         "stages": stages,
         "beside": BESIDE,
