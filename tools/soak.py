@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import linear_regression, median
 
 _START = "import sys; from tools.cli import main; sys.exit(main())"
 
@@ -37,9 +37,9 @@ def frames_in(folder: Path) -> int:
         return 0
 
 
-def soak(argv: list[str], minutes: float, every_s: float) -> list[float]:
-    """Memory in MB, every ``every_s`` from the first frame on."""
-    used: list[float] = []
+def soak(argv: list[str], minutes: float, every_s: float) -> list[tuple[int, float]]:
+    """(frames, memory in MB), every ``every_s`` from the first frame on."""
+    seen: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _START, "replay", *argv, "--loop", "1000000"]
         process = subprocess.Popen([*command, "--out", folder], stderr=subprocess.DEVNULL)
@@ -50,29 +50,36 @@ def soak(argv: list[str], minutes: float, every_s: float) -> list[float]:
             while time.monotonic() < end and process.poll() is None:
                 now = resident_mb(process.pid)
                 if now is not None:
-                    used.append(now)
-                    print(f"{frames_in(Path(folder)):7d} frames {now:8.1f} MB", flush=True)
+                    seen.append((frames_in(Path(folder)), now))
+                    print(f"{seen[-1][0]:7d} frames {now:8.1f} MB", flush=True)
                 time.sleep(every_s)
         finally:
             process.terminate()
             process.wait()
-    return used
+    return seen
 
 
 def main() -> int:
     p = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
     p.add_argument("--minutes", type=float, default=3.0, help="(%(default)s)")
-    p.add_argument("--every", type=float, default=5.0, metavar="S", help="(%(default)s)")
+    p.add_argument("--every-s", type=float, default=5.0, metavar="S", help="(%(default)s)")
     p.add_argument("--grow", type=float, default=0.03, help="allowed share (%(default)s)")
     a, replay_options = p.parse_known_args()
-    used = soak(replay_options, a.minutes, a.every)
-    if len(used) < 9:
+    seen = soak(replay_options, a.minutes, a.every_s)
+    if len(seen) < 9:
         print("the replay ended too soon; run it by itself to see why", file=sys.stderr)
         return 2
-    third = len(used) // 3
-    middle, last = median(used[third : 2 * third]), median(used[2 * third :])
+    size = len(seen) // 3
+    thirds = [seen[:size], seen[size : 2 * size], seen[2 * size :]]
+    for name, third in zip(("first", "middle", "last"), thirds, strict=True):
+        used = [mb for _, mb in third]
+        print(f"{name:6} third: {median(used):.1f} MB, {min(used):.1f} to {max(used):.1f}, "
+              f"to frame {third[-1][0]}")  # fmt: skip
+    middle, last = (median(mb for _, mb in third) for third in thirds[1:])
+    slope = linear_regression(*zip(*seen[size:], strict=True)).slope
     growth = last / middle - 1
-    print(f"middle third {middle:.1f} MB, last third {last:.1f} MB: {100 * growth:+.2f} %")
+    print(f"from the middle to the last third {100 * growth:+.2f} %, {1e5 * slope:+.1f} MB for "
+          "100,000 frames")  # fmt: skip
     return int(growth > a.grow)
 
 
