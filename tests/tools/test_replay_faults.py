@@ -169,7 +169,8 @@ def test_realtime_skips_frames_and_falls_back(clip, tmp_path, monkeypatch):
     assert [r["index"] for r in found] == sorted({r["index"] for r in found})
     assert {r["plan"]["status"] for r in found} == {"DEADLINE"}
     assert found[0]["plan"]["points"] == []
-    assert any("last plan, 0." in r["plan"]["reason"] and r["plan"]["points"] for r in found)
+    # the last one stands in, or on a busy machine is stopped along
+    assert any("last plan" in r["plan"]["reason"] and r["plan"]["points"] for r in found[1:])
 
 
 def test_a_stage_that_fails_is_a_fault_of_its_frame(monkeypatch):
