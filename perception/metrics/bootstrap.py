@@ -83,7 +83,8 @@ def resampling(record: FrameRecord, wanted: str = "auto") -> Resampling:
         return Resampling(None, 0, "frames; which drives they are from is not known")
     why = ", too few to draw from" if drives < MIN_DRIVES else ""
     narrow = "" if drives == len(record) else ": intervals are too narrow"
-    return Resampling(None, drives, f"frames, of {drives} drives{why}{narrow}")
+    count = "one drive" if drives == 1 else f"{drives} drives"
+    return Resampling(None, drives, f"frames, of {count}{why}{narrow}")
 
 
 def drives_text(drives: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ import pytest
 from data.errors import InputError
 from data.types import Detections, Sample
 from perception.metrics import breakdown, contours
-from perception.metrics.bootstrap import draw_weights, figures, interval, intervals, sampled
+from perception.metrics.bootstrap import (
+    draw_weights,
+    figures,
+    interval,
+    intervals,
+    resampling,
+    sampled,
+)
 from perception.metrics.detection import BoxTruth, evaluate_detections
 from perception.metrics.frames import FrameCollector, load, save
 from perception.metrics.score import Prediction
@@ -316,3 +324,61 @@ def test_arrays_that_do_not_fit_together_are_refused(record, tmp_path):
         np.savez_compressed(path, **{**arrays, key: value})
         with pytest.raises(InputError, match="not a record"):
             load(path)
+
+
+def of_drives(record, names):
+    return replace(record, attributes={**record.attributes, "drive": np.array(names, np.str_)})
+
+
+def test_drives_are_drawn_where_there_are_enough_of_them(record):
+    own = of_drives(record, [f"d{i // 2}" for i in range(12)])
+    by = resampling(own)
+    assert (by.by, by.drives, by.text) == ("drive", 6, "drives (6)")
+    assert resampling(own, "frame").text == "frames, of 6 drives: intervals are too narrow"
+    two = of_drives(record, ["a", "b"] * 6)
+    assert resampling(two).by == "frame" and "too few to draw from" in resampling(two).text
+    assert "no intervals" in resampling(two, "drive").text
+    each = of_drives(record, [str(i) for i in range(12)])
+    assert resampling(each, "frame").text == "frames, of 12 drives"
+    assert resampling(record).by == "frame" and "not known" in resampling(record).text
+    with pytest.raises(InputError, match="--resample drive"):
+        resampling(record, "drive")
+
+
+def test_a_drive_is_drawn_as_a_whole():
+    drive = np.array([3, 3, 0, 1, 1, 1, 4, 5])
+    weights = np.concatenate(list(draw_weights(8, 200, 0, drive)))
+    assert weights.shape == (200, 8)
+    for d in (3, 1):
+        assert (np.ptp(weights[:, drive == d], axis=1) == 0).all()
+    assert (weights[:, [0, 2, 3, 6, 7]].sum(axis=1) == 5).all()  # five drives, with repeats
+    assert not list(draw_weights(8, 200, 0, drive % 4))  # of four nothing is drawn
+
+
+def test_a_drive_a_frame_is_the_same_as_frames(record):
+    one, other = sampled(record, 40, 5), sampled(record, 40, 5, np.arange(12))
+    for key, values in one.items():
+        np.testing.assert_array_equal(values, other[key], err_msg=key)
+
+
+def test_drives_of_like_frames_need_wider_intervals():
+    """Ten frames a drive that are all right or all wrong: single frames as samples hold the truth
+    far too seldom."""
+    rng = np.random.default_rng(2)
+    drive = np.repeat(np.arange(20), 10)
+    held = {"frame": 0, "drive": 0}
+    for trial in range(100):
+        values = (rng.random(20) < 0.4)[drive].astype(float)
+        for name, of in (("frame", None), ("drive", drive)):
+            weights = next(draw_weights(200, 200, trial, of))
+            f = interval(values.mean(), (weights @ values) / weights.sum(axis=1))
+            held[name] += f.low <= 0.4 <= f.high
+    assert held["drive"] >= 85 and held["frame"] < 65
+
+
+def test_intervals_by_drive_are_those_of_its_frames_together(record):
+    drive = np.arange(12) // 2
+    wide = intervals(record, 200, 0, drive)
+    assert wide["drivable.iou"].value == intervals(record, 0)["drivable.iou"].value
+    assert wide["drivable.iou"].low < wide["drivable.iou"].value < wide["drivable.iou"].high
+    assert math.isnan(intervals(record, 200, 0, drive // 2)["drivable.iou"].low)  # of three
