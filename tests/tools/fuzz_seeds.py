@@ -82,7 +82,9 @@ def _pictures(suffix: str) -> Callable[[Path], None]:
 
 def _bag(kind: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
-        made = _sibling("data/test_logs_bags.py").made(folder, kind)
+        from tests.data import bag_maker
+
+        made = bag_maker.made(folder, kind)
         if kind != "ros1":  # the files, and what names them
             for file in list(made.iterdir()):
                 shutil.move(file, folder / file.name)
