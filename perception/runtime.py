@@ -116,14 +116,26 @@ def _check(meta: dict[str, str], session: Any, path: Path) -> tuple[int, int]:
         raise InputError(f"model {path}: its classes are not {', '.join(CLASSES)}")
     if meta.get("roadstack.letterbox") != LETTERBOX_RULE:
         raise InputError(f"model {path}: made for another letterbox rule; export it again")
+    return picture_size(session, set(OUTPUTS), path)
+
+
+def picture_size(session: Any, outputs: set[str], path: Path) -> tuple[int, int]:
+    """(width, height) of a file's one input, a picture.
+
+    Raises:
+        InputError: it takes something else, or lacks some of ``outputs``.
+    """
     inputs = [(i.name, i.type, i.shape) for i in session.get_inputs()]
     names = {o.name for o in session.get_outputs()}
-    shape = inputs[0][2]
-    fits = inputs[0][:2] == ("image", "tensor(uint8)") and len(inputs) == 1 and len(shape) == 4
+    shape = inputs[0][2] if inputs else []
+    fits = len(shape) == 4 and [i[:2] for i in inputs] == [("image", "tensor(uint8)")]
     fits = fits and all(isinstance(n, int) for n in shape[1:]) and shape[3] == 3
     fits = fits and (shape[0] == 1 or isinstance(shape[0], str))  # a name: the batch is open
-    if not fits or not set(OUTPUTS) <= names:
-        raise InputError(f"model {path}: inputs {inputs} or outputs {sorted(names)} do not fit")
+    if not fits or not outputs <= names:
+        raise InputError(
+            f"model {path}: inputs {inputs} or outputs {sorted(names)} do not fit; expected one "
+            f"uint8 'image' 1 x height x width x 3, and {', '.join(sorted(outputs))}"
+        )
     return shape[2], shape[1]
 
 

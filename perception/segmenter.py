@@ -11,7 +11,15 @@ from data.errors import InputError
 from data.types import U8
 from perception.decode import SEGMENTATION, decode_segmentation
 from perception.preprocess import LETTERBOX_RULE, letterbox
-from perception.runtime import FORMAT, Model, as_model, check_runtime, find_model, open_session
+from perception.runtime import (
+    FORMAT,
+    Model,
+    as_model,
+    check_runtime,
+    find_model,
+    open_session,
+    picture_size,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +57,17 @@ def load_any(
     classes = meta.get("roadstack.segmentation_classes")
     if meta.get("roadstack.format") != FORMAT or classes is None:
         return as_model(path, content, session, any_runtime)
-    shape = session.get_inputs()[0].shape
-    if meta.get("roadstack.letterbox") != LETTERBOX_RULE or len(shape) != 4:
+    if meta.get("roadstack.letterbox") != LETTERBOX_RULE:
         raise InputError(f"model {path}: made for another letterbox rule; export it again")
+    size = picture_size(session, {SEGMENTATION}, path)
     if not any_runtime:
         check_runtime(meta, path)
+    try:
+        names = tuple(map(str, json.loads(classes)))
+    except (ValueError, TypeError) as e:
+        raise InputError(f"model {path}: its list of classes cannot be read ({e})") from e
     sha256 = hashlib.sha256(content).hexdigest()
-    names = tuple(json.loads(classes))
-    return Segmenter(path.stem, sha256, (shape[2], shape[1]), names, meta, session)
+    return Segmenter(path.stem, sha256, size, names, meta, session)
 
 
 def check_classes(model: Segmenter, dataset: Any) -> None:

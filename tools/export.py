@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,20 +93,6 @@ def _gate_data(a: argparse.Namespace) -> GateData:
     return GateData(pictures, labelled, [letterbox(p, a.size)[0] for p in source])
 
 
-def _revision() -> str:
-    """The code's git revision, '' where it is not in a repository."""
-    folder = Path(__file__).resolve().parents[1]
-    if not (folder / ".git").exists():
-        return ""
-    git = ["git", "-C", str(folder)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
-    except OSError:
-        return ""
-    return head.stdout.strip() + ("+changes" if dirty.returncode else "")
-
-
 def print_table(files: Sequence[Exported]) -> None:
     """What the gate found of each file, every figure beside what is allowed."""
     from perception.gate import BOX_PX, MASK_SHARE, SCORE, Accuracy
@@ -153,13 +138,14 @@ def run_export(a: argparse.Namespace) -> int:
     """Write a file a precision and ``export.json``; exit code 1 when one fails the gate."""
     from perception.export import ExportOptions, export_files
     from perception.training.checkpoints import load_weights
+    from perception.training.report import revision
 
     net, meta = load_weights(a.checkpoint)
     name = a.name or a.checkpoint.stem
     if Path(name).name != name:
         raise InputError(f"--name '{name}': give a plain name without folders")
     options = ExportOptions(
-        name, a.size, tuple(a.precision), a.dynamic_batch, a.force, a.terms or "", _revision()
+        name, a.size, tuple(a.precision), a.dynamic_batch, a.force, a.terms or "", revision() or ""
     )
     options.check()
     data = _gate_data(a)

@@ -87,7 +87,8 @@ def claim_folder(out: Path, config: TrainConfig) -> None:
         )
 
 
-def _revision() -> str | None:
+def revision() -> str | None:
+    """The code's git revision, '-dirty' behind it where files differ; None where git has none."""
     if not (_ROOT / ".git").exists():
         return None
     command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
@@ -107,7 +108,7 @@ def versions(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "roadstack": own,
-        "revision": _revision(),
+        "revision": revision(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,

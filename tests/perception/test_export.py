@@ -20,7 +20,9 @@ from data.types import Detections  # noqa: E402
 from perception.gate import Accuracy, compare, gap, measure_accuracy  # noqa: E402
 from perception.models.efficientnet_lite import SameConv2d  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
-from perception.runtime import load_model, released_models  # noqa: E402
+from perception.preprocess import LETTERBOX_RULE  # noqa: E402
+from perception.runtime import FORMAT, load_model, released_models  # noqa: E402
+from perception.segmenter import load_any  # noqa: E402
 from perception.training.checkpoints import load_weights  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[2] / "perception/weights/base.safetensors"
@@ -281,6 +283,40 @@ def test_damaged_and_foreign_files_are_refused_in_words(tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(other))
     with pytest.raises(InputError, match="not a Roadstack model"):
         load_model(str(other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"shape": [1, "h", "w", 3]}, "expected one uint8 'image' 1 x height x width x 3"),
+        ({"kind": 1}, "do not fit"),
+        ({"out": "y"}, "outputs .'y'. do not fit; expected .* and segmentation"),
+        ({"classes": "[oops"}, "its list of classes cannot be read"),
+        ({"classes": "3"}, "its list of classes cannot be read"),
+    ],
+)
+def test_a_file_of_pixel_classes_is_looked_at_as_closely(tmp_path, changes, said):
+    from onnx import TensorProto, helper, save
+
+    shape, out = changes.get("shape", [1, 32, 64, 3]), changes.get("out", "segmentation")
+    ends = [
+        helper.make_tensor_value_info("image", changes.get("kind", TensorProto.UINT8), shape),
+        helper.make_tensor_value_info(out, TensorProto.INT32, shape),
+    ]
+    cast = helper.make_node("Cast", ["image"], [out], to=TensorProto.INT32)
+    graph = helper.make_graph([cast], "g", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    about = {"format": FORMAT, "letterbox": LETTERBOX_RULE}
+    about["segmentation_classes"] = changes.get("classes", '["road"]')
+    helper.set_model_props(model, {f"roadstack.{k}": v for k, v in about.items()})
+    save(model, str(tmp_path / "s.onnx"))
+    if not said:
+        assert load_any(str(tmp_path / "s.onnx")).input_size == (64, 32)
+        return
+    with pytest.raises(InputError, match=said):
+        load_any(str(tmp_path / "s.onnx"))
 
 
 def test_accuracy_within_the_limit_passes_and_nothing_measured_does_not():

@@ -79,6 +79,14 @@ def test_a_finished_run_has_all_its_files(tiny_toml, tmp_path):
     assert json.loads((out / "config.json").read_text())["optimizer"]["steps"] == 12
 
 
+def test_the_codes_revision_is_known_or_none(monkeypatch):
+    if not (ROOT / ".git").exists():
+        pytest.skip("not in a repository")
+    assert report.revision().removesuffix("-dirty")
+    monkeypatch.setenv("GIT_DIR", "/none")  # git refuses, as in a folder of another owner
+    assert report.revision() is None
+
+
 def test_figures_of_two_splits_of_one_set_stand_side_by_side(tiny_toml, tiny_set, tmp_path):
     table = f'[[val]]\npath = "{tiny_set}"\nsplit = "train"\n'
     run_train(tiny_toml(tables=table, steps=2), tmp_path / "run", ())
