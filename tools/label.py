@@ -35,6 +35,7 @@ from perception.selftrain import (
     MIN_LANE_WIDTH_PX,
     NEVER,
     THRESHOLDS,
+    THRESHOLDS_OF,
     VIEWS,
     PseudoLabels,
     Thresholds,
@@ -190,6 +191,12 @@ def _earlier(out: Path, settings: dict[str, Any]) -> Thresholds | None:
 
 def _thresholds(a: argparse.Namespace, model: Model) -> Thresholds:
     if a.fit is None:
+        if model.sha256 != THRESHOLDS_OF:
+            print(
+                f"warning: the thresholds were measured for the released 'base', not for "
+                f"'{model.name}' as it is; fit them with --fit SET, labelled and not trained on",
+                file=sys.stderr,
+            )
         return THRESHOLDS
     dataset = open_dataset(a.fit, a.fit_split)
     with progress_bar("fitting thresholds", len(dataset), "frame") as bar:

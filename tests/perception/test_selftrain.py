@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from data.taxonomy import CLASSES
 from data.types import Detections, Sample, Surfaces
 from perception.box_fusion import Fused, fuse
 from perception.metrics.surfaces import dilate_lane
+from perception.runtime import find_model
 from perception.selftrain import (
     NEVER,
     PLAIN,
+    THRESHOLDS_OF,
     VIEWS,
     Seen,
     Thresholds,
@@ -210,6 +214,11 @@ def test_boxes_are_judged_right_wrong_or_not_at_all():
     assert j.objects.tolist() == [1, 0, 0, 0, 0]
     assert j.pixels["drivable"][95].tolist() == [0, 16]
     assert j.pixels["lane"].sum() == 0
+
+
+def test_the_default_thresholds_are_of_the_released_file():
+    """Where this fails, fit them to the new file: ``label --fit bdd100k_subset`` writes them."""
+    assert hashlib.sha256(find_model("base").read_bytes()).hexdigest() == THRESHOLDS_OF
 
 
 def judged(score, right, agreement=1.0, objects=50):

@@ -15,11 +15,15 @@ from data.datasets import open_dataset
 from data.errors import InputError
 from data.taxonomy import CLASS_ID
 from data.types import Detections, Surfaces
+from perception.selftrain import NEVER, Thresholds
 from tools import label as label_module
 from tools.label import run_label
 
 SIZE = (960, 540)
 CAR = [300, 200, 400, 280]
+
+
+LEVELS = Thresholds((0.3, 0.3, NEVER, 0.4, 0.5), (0.1,) * 5, 0.5, (0.4, 0.8), (0.4, 0.7))
 
 
 class FakeModel:
@@ -52,6 +56,7 @@ class FakeModel:
 def model(monkeypatch):
     fake = FakeModel()
     monkeypatch.setattr(label_module, "load_model", lambda *_: fake)
+    monkeypatch.setattr(label_module, "THRESHOLDS", LEVELS)
     return fake
 
 
@@ -198,6 +203,16 @@ def test_bad_options_and_sources_are_told(pictures, tmp_path, model):
     with pytest.raises(InputError, match=r"a\.jpg and a\.png would share one mask"):
         run_label(options(pictures, out))
     assert not out.exists()
+
+
+def test_thresholds_of_another_model_are_not_used_in_silence(
+    pictures, tmp_path, model, monkeypatch, capfd
+):
+    run_label(options(pictures, tmp_path / "a"))
+    assert "not for 'fake' as it is; fit them with --fit SET" in capfd.readouterr().err
+    monkeypatch.setattr(label_module, "THRESHOLDS_OF", model.sha256)
+    run_label(options(pictures, tmp_path / "b"))
+    assert "warning" not in capfd.readouterr().err
 
 
 def test_thresholds_are_fitted_to_a_labelled_set_once(pictures, tmp_path, model):
