@@ -67,6 +67,31 @@ def test_under_a_pasted_object_the_road_is_background_and_lanes_are_unknown():
         assert 0.8 < (o.drivable == 0).sum() / np.prod(o.xyxy[0, 2:] - o.xyxy[0, :2]) < 1.2
 
 
+def test_a_pasted_object_lies_in_its_box_to_a_fraction_of_a_pixel():
+    off = []
+    for o in pastes(made(shade=60), made([(100, 150, 140, 230)], [PERSON], shade=60), count=120):
+        height = o.xyxy[0, 3] - o.xyxy[0, 1]
+        red = np.clip(o.image[..., 2].astype(float) - 100, 0, None).sum(axis=1)
+        if height < 0.75 * 80 and (o.drivable == UNKNOWN).sum() == 0:  # no piece beside it
+            centre = (red * (np.arange(360) + 0.5)).sum() / red.sum()
+            off.append(centre - (o.xyxy[0, 1] + o.xyxy[0, 3]) / 2)
+    assert len(off) > 5 and abs(np.mean(off)) < 0.06
+
+
+def test_the_boxes_of_a_mirrored_group_stay_with_its_parts():
+    donor = made([(105, 130, 135, 215), (100, 170, 190, 230)], [PERSON, TWO_WHEELER])
+    donor.image[130:215, 105:135] = (0, 250, 0)  # the rider sits over one end of his bicycle
+    sides = set()
+    for o in pastes(made(), donor):
+        x = np.nonzero((o.image[..., 1] > 170) & (o.image[..., 2] < 60))[1]
+        person = o.xyxy[o.class_id == PERSON]
+        bicycle = o.xyxy[o.class_id == TWO_WHEELER]
+        if len(person) == 1:
+            assert abs(x.min() - person[0, 0]) < 3 and abs(x.max() + 1 - person[0, 2]) < 3
+            sides.add(bool(person[0, [0, 2]].mean() > bicycle[0, [0, 2]].mean()))
+    assert sides == {False, True}
+
+
 def test_pieces_without_an_object_are_pasted_too_and_claim_nothing():
     donor = made([(100, 150, 124, 230)], [PERSON], shade=140)
     with_decoy = 0

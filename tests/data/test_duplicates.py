@@ -138,3 +138,16 @@ def test_real_neighbours_across_a_split_are_found(realdata):
     found = {f.kind: f for f in check_leaks(find_pairs(entries), entries, names)}
     assert "leak" not in found
     assert found["leak_near"].examples[0].startswith("test/0001TP_008550.jpg = train/0001TP_008520")
+
+
+def test_a_like_hash_alone_does_not_make_pictures_near(scene):
+    thumb = thumbnail(cv2.cvtColor(scene(4), cv2.COLOR_BGR2GRAY)).astype(np.float32)
+    grain = np.random.default_rng(0).normal(0, 1, thumb.shape)  # which the hash does not see
+
+    def pair(share):
+        other = np.clip(thumb + share * thumb.std() * grain, 0, 255).round()
+        return find_alike(np.stack([thumb, other]).astype(np.uint8), np.array([0, 1]))
+
+    (near,) = pair(0.3)
+    assert not near.same and 0.93 <= near.correlation < 0.97
+    assert near.bits <= duplicates.NEAR_BITS and pair(0.6) == []
