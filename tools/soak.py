@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from math import sqrt
 from pathlib import Path
-from statistics import linear_regression, median
+from statistics import linear_regression, median, pvariance
 
 _START = "import sys; from tools.cli import main; sys.exit(main())"
 
@@ -59,6 +60,15 @@ def soak(argv: list[str], minutes: float, every_s: float) -> list[tuple[int, flo
     return seen
 
 
+def growth_of(seen: list[tuple[int, float]]) -> tuple[float, float]:
+    """Slope of a line through (frames, MB), and its standard error."""
+    frames, used = zip(*seen, strict=True)
+    line = linear_regression(frames, used)
+    rest = [mb - line.intercept - line.slope * n for n, mb in seen]
+    error = sqrt(sum(r * r for r in rest) / (len(seen) - 2) / (len(seen) * pvariance(frames)))
+    return line.slope, error
+
+
 def main() -> int:
     p = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
     p.add_argument("--minutes", type=float, default=3.0, help="(%(default)s)")
@@ -76,10 +86,10 @@ def main() -> int:
         print(f"{name:6} third: {median(used):.1f} MB, {min(used):.1f} to {max(used):.1f}, "
               f"to frame {third[-1][0]}")  # fmt: skip
     middle, last = (median(mb for _, mb in third) for third in thirds[1:])
-    slope = linear_regression(*zip(*seen[size:], strict=True)).slope
+    slope, error = growth_of(seen[size:])
     growth = last / middle - 1
-    print(f"from the middle to the last third {100 * growth:+.2f} %, {1e5 * slope:+.1f} MB for "
-          "100,000 frames")  # fmt: skip
+    print(f"from the middle to the last third {100 * growth:+.2f} %, {1e5 * slope:+.0f} MB for "
+          f"100,000 frames (standard error {1e5 * error:.0f})")  # fmt: skip
     return int(growth > a.grow)
 
 
