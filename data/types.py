@@ -43,10 +43,17 @@ def _equal_lengths(obj: object, **lengths: int) -> None:
 
 @dataclass(frozen=True)
 class EgoMotion:
-    """Own speed and yaw rate (positive to the left) as the log gives them."""
+    """Own speed and yaw rate (positive to the left) as the log gives them, or estimated.
+
+    What is unknown is NaN. Standard deviations are 0 where the log gives none; those of an
+    estimate hold what an assumed camera makes uncertain too, which is the same for long.
+    """
 
     speed_mps: float
     yaw_rate_radps: float
+    speed_std_mps: float = 0.0
+    yaw_rate_std_radps: float = 0.0
+    estimated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,13 +215,17 @@ class Tracks:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What was perceived in one frame, with the camera it was seen by."""
+    """What was perceived in one frame, with the camera it was seen by.
+
+    ``ego``: the own motion, the log's where it has one, else estimated, or None.
+    """
 
     t_ns: int
     camera: Camera
     detections: Detections
     surfaces: Surfaces
     tracks: Tracks
+    ego: EgoMotion | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,10 @@ TOLERANCES = {
     "tracks.position_m": 0.3,
     "tracks.position_std_m": 0.2,
     "tracks.velocity_mps": 0.3,
+    "own_motion.speed_mps": 0.3,
+    "own_motion.speed_std_mps": 0.3,
+    "own_motion.yaw_rate_radps": 0.01,
+    "own_motion.yaw_rate_std_radps": 0.01,
     "surfaces.drivable_share": 0.005,
     "surfaces.lane_share": 0.002,
     "plan.length_m": 0.5,
@@ -138,6 +142,12 @@ def row_differences(a: Row, b: Row) -> Iterator[tuple[str, float, str]]:
             yield from _plain(f"camera.{key}", a["camera"].get(key), b["camera"].get(key))
         yield from _detections(a["detections"], b["detections"])
         yield from _tracks(a["tracks"], b["tracks"])
+        own_a, own_b = a.get("own_motion"), b.get("own_motion")
+        if own_a and own_b:
+            for key in sorted({*own_a, *own_b}):
+                yield from _plain(f"own_motion.{key}", own_a.get(key), own_b.get(key))
+        elif "own_motion" in a and "own_motion" in b:
+            yield from _plain("own_motion", own_a, own_b)
         for key in sorted({*a["surfaces"], *b["surfaces"]}):
             yield from _plain(f"surfaces.{key}", a["surfaces"].get(key), b["surfaces"].get(key))
     yield from _plan(a["plan"], b["plan"])

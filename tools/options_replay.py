@@ -63,6 +63,10 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
         "one, which is stopped along when it is too old (%(default)g)",
     )  # fmt: skip
     p.add_argument(
+        "--no-camera-motion", action="store_true",
+        help="estimate no own motion from the pictures; the tracker guesses turning from boxes",
+    )  # fmt: skip
+    p.add_argument(
         "--inject", type=path, metavar="FAULTS.toml",
         help="put faults into the source: tables [[fault]] with kind, start_s or start_frame, "
         "duration_s or frames, share, seed, amount",

@@ -12,6 +12,9 @@ Schema ``roadstack-record-1``, one object a line:
   little), ``age_s``, ``since_update_s``,
   ``position_m`` and ``velocity_mps`` ([forward, left] of the rear axle, relative; null when the
   ground point is unknown), ``position_std_m``;
+- ``own_motion``: ``source`` ('log', or 'pictures' where it is estimated), ``speed_mps`` and
+  ``yaw_rate_radps`` (positive to the left) with ``speed_std_mps`` and ``yaw_rate_std_radps`` (null
+  each where it is unknown); null where neither is known, and left out by earlier releases;
 - ``surfaces``: ``drivable_share`` and ``lane_share`` of the picture above one half;
 - ``plan``: ``status``, ``reason``, ``length_m``, ``on_drivable``: share of the path in the picture
   that lies where the network sees drivable area or lane lines, beyond the own bonnet (null: none is
@@ -32,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from data.taxonomy import CLASSES
-from data.types import Detections, Plan, Scene, StepRecord, Tracks
+from data.types import Detections, EgoMotion, Plan, Scene, StepRecord, Tracks
 from tools.path_on_road import predicted_share
 
 SCHEMA = "roadstack-record-1"
@@ -89,6 +92,16 @@ def _plan(p: Plan, on_drivable: float | None) -> dict[str, Any]:
     }
 
 
+def _own_motion(e: EgoMotion) -> dict[str, Any]:
+    return {
+        "source": "pictures" if e.estimated else "log",
+        "speed_mps": _number(e.speed_mps, 2),
+        "speed_std_mps": _number(e.speed_std_mps, 2),
+        "yaw_rate_radps": _number(e.yaw_rate_radps, 4),
+        "yaw_rate_std_radps": _number(e.yaw_rate_std_radps, 4),
+    }
+
+
 def _scene(s: Scene) -> dict[str, Any]:
     camera, std = s.camera, s.camera.angle_std_rad
     return {
@@ -104,6 +117,7 @@ def _scene(s: Scene) -> dict[str, Any]:
         },
         "detections": _detections(s.detections),
         "tracks": _tracks(s.tracks),
+        "own_motion": None if s.ego is None else _own_motion(s.ego),
         "surfaces": {
             "drivable_share": _number(float((s.surfaces.drivable > 0.5).mean()), 4),
             "lane_share": _number(float((s.surfaces.lane > 0.5).mean()), 4),

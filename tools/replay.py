@@ -207,7 +207,8 @@ def run_replay(a: argparse.Namespace) -> int:
     once = a.live or a.realtime
     with partial_run(out, OUTPUTS, _header(a, model), a.resume, once) as partial:
         if partial is not None:
-            stack = Stack(model, camera, a.deadline_ms / 1e3 if a.realtime else None)
+            deadline_s = a.deadline_ms / 1e3 if a.realtime else None
+            stack = Stack(model, camera, deadline_s, not a.no_camera_motion)
             summary = _run(a, log, stack, partial)
             partial.finish(OUTPUTS)
             for name, unwanted in (("overlay.mp4", a.no_overlay), ("replay.html", not a.html)):
@@ -237,6 +238,7 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
             f"--{name.replace('_', '-')}": getattr(a, name)
             for name in (
                 "start", "stop", "every", "max_frames", "fps", "seed", "loop", "checkpoint",
+                "no_camera_motion",
             )
         },
     }  # fmt: skip

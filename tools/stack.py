@@ -26,6 +26,8 @@ from data.types import (
     Tracks,
 )
 from perception.horizon import VanishingPointFilter
+from perception.own_motion import OwnMotion
+from perception.pair_fit import compile_kernels as compile_motion
 from perception.runtime import Model, blank_input
 from perception.tracking import Tracker, TrackerConfig
 from perception.tracking.calibration import Calibration
@@ -141,12 +143,19 @@ class Stack:
 
     Args:
         deadline_s: of one frame's searches for a way, see ``PlannerConfig``.
+        camera_motion: estimate the own motion from the pictures, and let the tracker know how the
+            camera turned.
     """
 
     def __init__(
-        self, model: Model, camera: Camera | None = None, deadline_s: float | None = None
+        self,
+        model: Model,
+        camera: Camera | None = None,
+        deadline_s: float | None = None,
+        camera_motion: bool = True,
     ) -> None:
         self.model = model
+        self.own = OwnMotion() if camera_motion else None
         self.tracker = Tracker(RAW if model.scores is None else PROBABLE)
         self.planner = Planner(config=PlannerConfig(deadline_s=deadline_s))
         self.vehicle: Vehicle = self.planner.vehicle
@@ -157,13 +166,14 @@ class Stack:
         self._last_t_ns: int | None = None
 
     def warm_up(self) -> None:
-        """Run the network once and compile the planner's kernels, so that frames are timed."""
+        """Run the network once and compile all kernels, so that frames are timed."""
         canvas = blank_input(self.model.input_size)
         _, surfaces = self._look(canvas)
         height, width = canvas.shape[:2]
         road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
         camera = Camera.assumed(width, height)
         Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
+        compile_motion()
 
     def _look(self, image: U8) -> tuple[Detections, Surfaces]:
         """Objects with probabilities, where the model has a map to them, and surfaces."""
@@ -193,6 +203,7 @@ class Stack:
             "camera": (self.camera, {"given"}),
             "camera_check": (self.camera_check, set()),
             "last_plan": (self.last_plan, {"_vehicle"}),
+            **({"own": (self.own, {"config"})} if self.own is not None else {}),
         }
         parts: dict[str, Any] = {
             name: {k: v for k, v in vars(part).items() if k not in constant}
@@ -203,8 +214,9 @@ class Stack:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a ``state``."""
-        for name in ("tracker", "camera", "camera_check", "last_plan"):
-            vars(getattr(self, name)).update(state[name])
+        for name in ("tracker", "camera", "camera_check", "last_plan", "own"):
+            if name in state:
+                vars(getattr(self, name)).update(state[name])
         self.planner._last, self._last_t_ns = state["plan"], state["t_ns"]
 
     def step(
@@ -258,9 +270,14 @@ class Stack:
                 self.tracker.turn_camera(refined)
                 camera = refined
         clock.mark("camera")
-        tracks = self.tracker.update(detections, frame.t_ns, camera)
+        ego, turn = frame.ego, None
+        if self.own is not None:
+            seen = self.own.update(frame.image, frame.t_ns, camera, detections, surfaces)
+            ego, turn = frame.ego or seen, self.own.turn
+            clock.mark("motion")
+        tracks = self.tracker.update(detections, frame.t_ns, camera, turn)
         clock.mark("track")
-        return Scene(frame.t_ns, camera, detections, surfaces, tracks)
+        return Scene(frame.t_ns, camera, detections, surfaces, tracks, ego)
 
     def _coast(self, frame: Frame) -> Scene:
         """A scene without a look at the picture: tracks where they should be by now."""
@@ -273,8 +290,9 @@ class Stack:
         self.tracker.config = config
         nothing = np.zeros((height // 8 or 1, width // 8 or 1), np.float32)
         scale = nothing.shape[1] / width, nothing.shape[0] / height
+        ego = frame.ego or (self.own.coast(frame.t_ns) if self.own is not None else None)
         return Scene(
-            frame.t_ns, camera, Detections.empty(), Surfaces(nothing, nothing, scale), tracks
+            frame.t_ns, camera, Detections.empty(), Surfaces(nothing, nothing, scale), tracks, ego
         )
 
     def _plan(

@@ -49,11 +49,13 @@ def warm_up() -> float:
     from planning.astar import astar
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
+    from tools.stack import compile_motion
 
     begin = time.perf_counter()
     random_sample(0, 64, 48, "rain")
     compile_kernels()
     compile_metrics()
+    compile_motion()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
     road = np.ones((90, 160), np.float32)
     surfaces = Surfaces(road, 0 * road, (0.25, 0.25))

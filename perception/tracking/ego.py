@@ -3,7 +3,8 @@
 An object that stands drifts through the picture as the own car's speed and turning say: its log
 height grows by speed / distance, its centre leaves the vanishing point at the same rate, and
 turning moves everything sideways alike. Speed and yaw rate are fitted to all tracked objects at
-once, each trusted as little as it may itself move; so where most traffic stands they are the own
+once, each trusted as little as it may itself move - the turning only where the pictures
+themselves do not show it (``own_motion``); so where most traffic stands they are the own
 car's, and in a stream of traffic those relative to the stream. Either is the best guess for a
 newcomer: seen twice a second, a row of parked cars cannot be told apart without it.
 """
@@ -11,6 +12,7 @@ newcomer: seen twice a second, a row of parked cars cannot be told apart without
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,16 @@ from data.camera import Camera
 from perception.tracking.ground import LOG_HEIGHTS
 from perception.tracking.motion import BoxState
 
+if TYPE_CHECKING:
+    from perception.own_motion import Turn
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 _ROUNDS = 4
 _MAX_GROWTH_PS = 2.0
 _VOTERS = 40
+_SEEN_TURN_VARIANCE = 1e-5  # of turning seen in the pictures, rad^2 / s^2
 _FIT = 12.0  # greatest squared misfit of a vote, of three numbers in standard deviations
 
 
@@ -61,12 +67,16 @@ class EgoConfig:
 
 @dataclass(frozen=True)
 class EgoGuess:
-    """Own speed, how fast the picture turns (positive: to the right), and their variances."""
+    """Own speed, how fast the picture turns (positive: to the right), and their variances.
+
+    ``pitch_radps``: how fast the camera nods (positive: nose down), where the pictures show it.
+    """
 
     speed_mps: float
     turn_radps: float
     speed_variance: float
     turn_variance: float
+    pitch_radps: float = 0.0
 
     @classmethod
     def unknown(cls, config: EgoConfig) -> EgoGuess:
@@ -92,6 +102,7 @@ def rates(mean: F64, class_id: I64, ego: EgoGuess, camera: Camera | None) -> F64
     growth = np.minimum(growth, _MAX_GROWTH_PS)
     out[:, :2] = _from_vanishing_point(mean, camera) * growth[:, None]
     out[:, 0] += ego.turn_radps * focal_px
+    out[:, 1] -= ego.pitch_radps * focal_px
     out[:, 2:] = growth[:, None]
     return out
 
@@ -103,11 +114,12 @@ def fitted(
     dt_s: float,
     camera: Camera,
     config: EgoConfig,
+    turn: Turn | None = None,
 ) -> EgoGuess:
     """The own motion after ``dt_s`` from tracks seen at least twice: robust least squares.
 
     Each track gives three equations, for the rates of its log height and of its centre; misfits
-    count less by Cauchy's weights.
+    count less by Cauchy's weights. ``turn`` is what the pictures show of it, else fitted too.
     """
     if dt_s <= 0:
         return ego
@@ -117,29 +129,33 @@ def fitted(
     slope = np.concatenate([near, off[0] * near, off[1] * near])
     turns = np.zeros(len(slope))
     turns[len(near) : 2 * len(near)] = focal_px
-    seen = np.concatenate([box.rate[:, 3], box.rate[:, 0], box.rate[:, 1]])
+    fade = np.exp(-dt_s / config.turn_time_s)
+    pitch = turn.pitch_radps if turn is not None else float(ego.pitch_radps * fade)
+    seen = np.concatenate([box.rate[:, 3], box.rate[:, 0], box.rate[:, 1] + pitch * focal_px])
     along, across, up = config.others_speed_mps
     own = np.concatenate([0 * near, across * focal_px * near, up * focal_px * near])
     variance = np.concatenate([box.cov[:, 3, 2], box.cov[:, 0, 2], box.cov[:, 1, 2]])
     variance += own * own + np.square(along * slope)
 
     speed_0 = ego.speed_mps * np.exp(-dt_s / config.speed_time_s)
-    turn_0 = ego.turn_radps * np.exp(-dt_s / config.turn_time_s)
+    turn_0 = ego.turn_radps * fade
     trust_speed = 1 / (ego.speed_variance + config.speed_drift**2 * dt_s)
     trust_turn = 1 / (ego.turn_variance + config.turn_drift**2 * dt_s)
-    speed, turn = speed_0, turn_0
+    if turn is not None:
+        turn_0, trust_turn = turn.yaw_radps, 1 / _SEEN_TURN_VARIANCE
+    speed, yaw = speed_0, turn_0
     for _ in range(_ROUNDS):
-        error = seen - slope * speed - turns * turn
+        error = seen - slope * speed - turns * yaw
         weight = 1 / (variance + error * error / 4)
         ss, st, tt = weight @ (slope * slope), weight @ (slope * turns), weight @ (turns * turns)
         ys, yt = weight @ (slope * seen), weight @ (turns * seen)
         ss, tt = ss + trust_speed, tt + trust_turn
         ys, yt = ys + trust_speed * speed_0, yt + trust_turn * turn_0
         det = ss * tt - st * st
-        speed, turn = (ys * tt - yt * st) / det, (yt * ss - ys * st) / det
+        speed, yaw = (ys * tt - yt * st) / det, (yt * ss - ys * st) / det
         if speed < 0:  # nobody drives backwards; a row of parked cars taken one for the next does
-            speed, turn = 0.0, yt / tt
-    return EgoGuess(float(speed), float(turn), float(tt / det), float(ss / det))
+            speed, yaw = 0.0, yt / tt
+    return EgoGuess(float(speed), float(yaw), float(tt / det), float(ss / det), pitch)
 
 
 def common_shift(

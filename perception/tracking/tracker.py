@@ -8,6 +8,7 @@ may keep an object alive but never begin one. Causal; time is the log's, never a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from perception.tracking import ego, ground, motion
 from perception.tracking.association import assign, mahalanobis_squared, touching
 from perception.tracking.calibration import log_odds
 from perception.tracking.config import TrackerConfig
+
+if TYPE_CHECKING:
+    from perception.own_motion import Turn
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -100,8 +104,17 @@ class Tracker:
         self.ego = ego.EgoGuess.unknown(self.config.ego or ego.EgoConfig())
         self._table = _born(_no_detections(), np.zeros((0, 4)), 0, None, self.config)
 
-    def update(self, detections: Detections, t_ns: int, camera: Camera | None) -> Tracks:
+    def update(
+        self,
+        detections: Detections,
+        t_ns: int,
+        camera: Camera | None,
+        turn: Turn | None = None,
+    ) -> Tracks:
         """Take in one frame's detections and return the confirmed tracks at its time.
+
+        ``turn`` is how the camera turned since the last frame, where the pictures show it; it is
+        guessed from the tracks otherwise.
 
         A frame at the time of the last one tells nothing new: its detections are not used and
         the tracks are returned as they stand. Without a camera, and for lights and signs, places
@@ -123,15 +136,14 @@ class Tracker:
         seen = self._clean(detections)
         table = self._predicted(dt_s)
         if camera is not None and self.config.ego is not None and dt_s > 0:
-            reach_px = self.config.ego.max_turn_radps * dt_s * float(camera.matrix[0, 0])
-            table = _turned(table, seen, dt_s, reach_px, self.config, self.config.ego)
+            table = self._turned(table, seen, dt_s, float(camera.matrix[0, 0]), turn)
         rows, cols = _match(table, seen, self.config)
         births = _births(rows, cols, seen, self.config)
         if len(rows):
             table = _updated(table, rows, cols, seen, t_ns, camera, self.config)
         if camera is not None and self.config.ego is not None:
             kind, box = table.class_id[rows], table.box.select(rows)
-            self.ego = ego.fitted(box, kind, self.ego, dt_s, camera, self.config.ego)
+            self.ego = ego.fitted(box, kind, self.ego, dt_s, camera, self.config.ego, turn)
         table = self._named(table, rows)
         table = _survivors(table, t_ns, camera, self.config)
         if len(births):
@@ -182,6 +194,24 @@ class Tracker:
             place = ground.predict(place, dt_s, self.config.places)
         return replace(self._table, box=box, place=place)
 
+    def _turned(
+        self, table: _Table, seen: _Seen, dt_s: float, focal_px: float, turn: Turn | None
+    ) -> _Table:
+        """Predictions moved by what turning has changed since the last frame: the rates hold the
+        turning of before. Where it was not seen, by a shift that makes most of them fit at once."""
+        if turn is not None:
+            yaw = turn.yaw_radps - self.ego.turn_radps
+            pitch = turn.pitch_radps - self.ego.pitch_radps
+            return _shifted(table, yaw * focal_px * dt_s, -pitch * focal_px * dt_s, dt_s)
+        config = self.config
+        assert config.ego is not None
+        reach_px = config.ego.max_turn_radps * dt_s * focal_px
+        noise = motion.measurement_variance(table.box.mean, config.boxes)
+        shift_px = ego.common_shift(
+            table.box, table.class_id, seen.state, seen.class_id, noise, reach_px, config.ego
+        )
+        return _shifted(table, shift_px, 0.0, dt_s) if shift_px else table
+
     def _named(self, table: _Table, rows: I64) -> _Table:
         """Give ids to those of the tracks ``rows``, seen in this frame, that have earned one."""
         earned = table.odds[rows] >= _log_odds(self.config.report_score)
@@ -198,6 +228,7 @@ class Tracker:
         unseen_s = _seconds(t_ns - table.last_ns)
         odds = table.odds - config.fade_odds_ps * unseen_s
         keep = (table.track_id > 0) & (odds >= _log_odds(config.keep_score) - _EVEN)
+        keep &= unseen_s <= config.max_coast_s + _EVEN
         shown = table.select(keep)
         places = config.places or ground.GroundConfig()
         return Tracks(
@@ -274,24 +305,11 @@ def _born(
     )
 
 
-def _turned(
-    table: _Table,
-    seen: _Seen,
-    dt_s: float,
-    reach_px: float,
-    config: TrackerConfig,
-    own: ego.EgoConfig,
-) -> _Table:
-    """Predictions moved sideways where that makes most of them fit at once."""
-    noise = motion.measurement_variance(table.box.mean, config.boxes)
-    shift_px = ego.common_shift(
-        table.box, table.class_id, seen.state, seen.class_id, noise, reach_px, own
-    )
-    if not shift_px:
-        return table
-    mean, rate = table.box.mean.copy(), table.box.rate.copy()
-    mean[:, 0] += shift_px
-    rate[:, 0] += shift_px / dt_s
+def _shifted(table: _Table, right_px: float, down_px: float, dt_s: float) -> _Table:
+    """Predictions moved, as by a turning that began after the last frame and goes on."""
+    mean, rate, by = table.box.mean.copy(), table.box.rate.copy(), np.array([right_px, down_px])
+    mean[:, :2] += by
+    rate[:, :2] += by / dt_s
     return replace(table, box=motion.BoxState(mean, rate, table.box.cov))
 
 
@@ -363,8 +381,8 @@ def _survivors(table: _Table, t_ns: int, camera: Camera | None, config: TrackerC
     """Forget tracks unseen for too long, and those that coast out of the picture."""
     unseen_s = _seconds(t_ns - table.last_ns)
     person = table.class_id == _PERSON
-    coast_s = np.where(person, config.max_coast_person_s, config.max_coast_s)
-    limit = np.where(table.track_id > 0, coast_s, config.tentative_unseen_s)
+    memory_s = np.where(person, config.person_memory_s, config.max_coast_s)
+    limit = np.where(table.track_id > 0, memory_s, config.tentative_unseen_s)
     keep = unseen_s <= limit + _EVEN
     sane = (table.box.mean[:, 2:] < _MAX_LOG_SIZE).all(axis=1)
     if camera is not None:

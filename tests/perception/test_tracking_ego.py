@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from data.camera import Camera
 from data.taxonomy import CLASS_ID
 from data.types import Detections, Tracks
+from perception.own_motion import Turn
 from perception.tracking import Tracker, TrackerConfig, ego, motion
 from perception.tracking.config import PROBABILITIES
 
@@ -141,6 +142,37 @@ def street(seed: int) -> list[Detections]:
 def followed(frames: list[Detections], config: TrackerConfig, dt_ns: int) -> list[Tracks]:
     tracker = Tracker(config)
     return [tracker.update(now, i * dt_ns, CAMERA) for i, now in enumerate(frames)]
+
+
+def ids_over_a_shaken_drive(seen_turn: bool) -> int:
+    """How many ids four cars ahead get, far and small, while the camera nods and swings."""
+    z, x = np.full(4, 45.0), np.array([-9.0, -3.0, 3.0, 9.0])
+    tracker, ids, last = Tracker(PROBABILITIES), set(), np.zeros(2)
+    for i in range(40):
+        angle = np.array([0.03 * np.sin(1.1 * i), 0.02 * np.sin(1.7 * i)])  # yaw left, nose down
+        xyxy = seen(x, z, angle[0]) - [0, FOCAL * angle[1], 0, FOCAL * angle[1]]
+        rate = (angle - last) / 0.1
+        turn = Turn(float(rate[0]), float(rate[1])) if seen_turn and i else None
+        ids.update(tracker.update(detections(xyxy), i * 10**8, CAMERA, turn).track_id.tolist())
+        last = angle
+    return len(ids)
+
+
+def test_turning_seen_in_the_pictures_holds_ids_while_the_camera_shakes() -> None:
+    assert ids_over_a_shaken_drive(True) == 4
+    assert ids_over_a_shaken_drive(False) > 6
+
+
+def test_turning_that_was_seen_is_the_guess_of_turning() -> None:
+    tracker, box = Tracker(PROBABILITIES), detections(seen(np.array([0.0]), np.array([20.0])))
+    for i in range(3):
+        tracker.update(box, i * 10**8, CAMERA, Turn(0.1, -0.05))
+    assert tracker.ego.turn_radps == pytest.approx(0.1, abs=0.01)
+    assert tracker.ego.pitch_radps == -0.05
+    born = ego.rates(motion.state_from_boxes(box.xyxy), box.class_id, tracker.ego, CAMERA)
+    assert born[0, 1] > 0.04 * FOCAL  # nose up: the picture goes down
+    tracker.update(box, 3 * 10**8, CAMERA)
+    assert -0.05 < tracker.ego.pitch_radps < -0.04  # not seen any more: it fades
 
 
 @settings(max_examples=15, deadline=None)

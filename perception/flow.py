@@ -1,0 +1,168 @@
+"""Sparse optical flow: corners of one small grey picture found again in the next.
+
+Corners after Shi and Tomasi ("Good Features to Track", CVPR 1994), the strongest of each cell of
+a grid; followed by pyramidal Lucas-Kanade (Bouguet, "Pyramidal Implementation of the Affine Lucas
+Kanade Feature Tracker", 2000). What they fit is judged by who asks, see ``own_motion``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.types import U8, Detections, Surfaces
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+
+_PIXELS = 320 * 180
+_CELL_PX = 8
+_BLOCK_PX = 5
+_BORDER_PX = 5
+_INNER_PX = 5  # that a point of the road lies within it
+_BELOW_PX = 6  # the horizon, where the road begins to tell distances
+_WINDOW_PX = 11
+_LEVELS = 2  # beyond the picture itself
+_ROUND = 0.1  # of a corner's two eigenvalues: along an edge nothing can be followed
+_ERROR = 20.0  # mean grey levels by which a found patch may differ
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Attributes:
+    ground_points, other_points: how many are followed, the strongest corners.
+    corner: least eigenvalue of a corner's gradients (noise of a night picture: below 1e-4).
+    road: least probability of drivable surface or lane line for a point of the road.
+    margin_px: kept free around detected objects, px of the small picture.
+    """
+
+    ground_points: int = 70
+    other_points: int = 50
+    corner: float = 4e-4
+    road: float = 0.5
+    margin_px: float = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Points to follow: xy (n, 2) float32 px of the small picture, on_road (n,) bool."""
+
+    xy: F32
+    on_road: Bool
+
+    def __len__(self) -> int:
+        return len(self.xy)
+
+
+def small_grey(image: U8) -> U8:
+    """(h, w, 3) BGR to a grey picture of 320 x 180 pixels, or as many in another aspect."""
+    height, width = image.shape[:2]
+    share = min(1.0, math.sqrt(_PIXELS / (width * height)))
+    step = max(1, round(0.5 / share))  # every few green pixels, then the means of some of them
+    way = cv2.INTER_AREA if share * step <= 0.5 else cv2.INTER_LINEAR
+    green = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1])
+    size = max(1, round(width * share)), max(1, round(height * share))
+    return np.asarray(cv2.resize(green, size, interpolation=way), np.uint8)
+
+
+def corners(grey: U8, least: float) -> tuple[F32, F32]:
+    """(n, 2) px and (n,) less eigenvalue: the strongest corner of each cell that has one."""
+    if min(grey.shape) < _CELL_PX:
+        return np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
+    strength = np.asarray(cv2.cornerMinEigenVal(grey, _BLOCK_PX))
+    rows, cols = (n // _CELL_PX for n in grey.shape)
+    cut = strength[: rows * _CELL_PX, : cols * _CELL_PX]
+    cells = cut.reshape(rows, _CELL_PX, cols, _CELL_PX).swapaxes(1, 2).reshape(rows * cols, -1)
+    best = cells.argmax(axis=1)
+    value = cells[np.arange(len(cells)), best]
+    cell = np.arange(len(cells))
+    x = (cell % cols) * _CELL_PX + best % _CELL_PX
+    y = (cell // cols) * _CELL_PX + best // _CELL_PX
+    height, width = grey.shape
+    keep = (value >= least) & (x >= _BORDER_PX) & (x < width - _BORDER_PX)
+    keep &= (y >= _BORDER_PX) & (y < height - _BORDER_PX)
+    x, y, value = x[keep], y[keep], value[keep]
+    keep = _round(grey, x, y)
+    return np.stack([x[keep], y[keep]], axis=1).astype(np.float32), value[keep]
+
+
+def _round(grey: U8, x: I64, y: I64) -> Bool:
+    """(n,) whether a corner has gradients in all directions; an edge has them across alone."""
+    r = _BLOCK_PX // 2 + 1
+    near = np.arange(-r, r + 1)
+    at = (y[:, None] + near)[:, :, None] * grey.shape[1] + (x[:, None] + near)[:, None]
+    patch = grey.ravel()[at].astype(np.float32)
+    du, dv = patch[:, 1:-1, 2:] - patch[:, 1:-1, :-2], patch[:, 2:, 1:-1] - patch[:, :-2, 1:-1]
+    uu, uv, vv = (np.einsum("nij,nij->n", a, b) for a, b in ((du, du), (du, dv), (dv, dv)))
+    # a * b / (a + b)^2 of the eigenvalues a and b, which is close to their ratio on an edge
+    return np.asarray(uu * vv - uv * uv > _ROUND / (1 + _ROUND) ** 2 * np.square(uu + vv))
+
+
+def points_to_follow(
+    grey: U8,
+    width_px: int,
+    horizon: tuple[float, float],
+    objects: Detections,
+    surfaces: Surfaces,
+    config: FlowConfig,
+) -> Points:
+    """The strongest corners on the road, and of what stands still above it.
+
+    Args:
+        width_px: of the original picture, whose pixels ``objects`` are given in.
+        horizon: (row, slope) in px of the small picture at its left edge. What is not road and
+            lies well below it is left out: bonnet, kerbs, cars that were not detected.
+    """
+    xy, value = corners(grey, config.corner)
+    scale = grey.shape[1] / width_px
+    if len(objects):
+        box = (objects.xyxy + 0.5) * scale - 0.5
+        box = box + np.array([-1, -1, 1, 1], np.float32) * config.margin_px
+        x, y = xy[:, :1], xy[:, 1:]
+        on = (x > box[:, 0]) & (x < box[:, 2]) & (y > box[:, 1]) & (y < box[:, 3])
+        free = ~on.any(axis=1)
+        xy, value = xy[free], value[free]
+    below_px = xy[:, 1] - (horizon[0] + horizon[1] * xy[:, 0])
+    road = (_road(xy, scale, surfaces) >= config.road) & (below_px > _BELOW_PX)
+    other = ~road & (below_px < 2 * _BELOW_PX)
+    order = np.argsort(-value, kind="stable")
+    ground = order[road[order]][: config.ground_points]
+    rest = order[other[order]][: config.other_points]
+    chosen = np.concatenate([ground, rest])
+    return Points(xy[chosen], np.arange(len(chosen)) < len(ground))
+
+
+def _road(xy: F32, scale: float, surfaces: Surfaces) -> F32:
+    """(n,) least probability of road at and around points of the small picture: what lies at the
+    road's edge may be a kerb or the own bonnet."""
+    height, width = surfaces.drivable.shape
+    sides = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32) * _INNER_PX
+    at = ((xy[:, None] + sides + 0.5) / scale * np.array(surfaces.scale, np.float32)).astype(
+        np.int64
+    )
+    col, row = at[..., 0].clip(0, width - 1), at[..., 1].clip(0, height - 1)
+    least = np.maximum(surfaces.drivable[row, col], surfaces.lane[row, col]).min(axis=1)
+    return np.asarray(least, np.float32)
+
+
+def follow(before: U8, after: U8, xy: F32, guess: F32) -> tuple[F32, Bool]:
+    """Where points (n, 2) px of one small picture lie in the next, looked for at ``guess``.
+
+    Returns:
+        (n, 2) float32 px, and (n,) bool whether each was found.
+    """
+    if not len(xy):
+        return xy, np.zeros(0, np.bool_)
+    lk, status, error = cv2.calcOpticalFlowPyrLK(
+        before, after, xy, guess.copy(), winSize=(_WINDOW_PX, _WINDOW_PX), maxLevel=_LEVELS,
+        criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.02),
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW, minEigThreshold=1e-4,
+    )  # fmt: skip
+    found: F32 = np.asarray(lk, np.float32)
+    inside = (found >= 1).all(axis=1) & (found < (after.shape[1] - 1, after.shape[0] - 1)).all(1)
+    return found, (np.ravel(status) == 1) & (np.ravel(error) < _ERROR) & inside
