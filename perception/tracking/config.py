@@ -28,9 +28,9 @@ class TrackerConfig:
         score_time_s: time constant of the evidence.
         fade_odds_ps: log-odds that a track loses per second unseen, as far as reporting goes.
         tentative_unseen_s: a track never reported and unseen for longer is forgotten.
-        max_coast_s: a track once reported and unseen for longer is forgotten ...
-        max_coast_person_s: ... or a person's, who comes out slowly from behind what hides them;
-            where a vehicle was hidden for long, mostly another comes out.
+        max_coast_s: a track once reported and unseen for longer is not reported, and forgotten ...
+        person_memory_s: ... or, a person's, after this long: persons come out slowly from behind
+            what hides them; where a vehicle was hidden for long, mostly another comes out.
         max_gap_s: after a longer gap between frames all tracks are forgotten.
         min_iou: least overlap of a sure detection with a predicted box, both widened.
         min_iou_low: the same for an unsure detection.
@@ -67,7 +67,7 @@ class TrackerConfig:
     fade_odds_ps: float = 20.0
     tentative_unseen_s: float = 0.15
     max_coast_s: float = 0.8
-    max_coast_person_s: float = 4.0
+    person_memory_s: float = 4.0
     max_gap_s: float = 2.0
     min_iou: float = 0.2
     min_iou_low: float = 0.5

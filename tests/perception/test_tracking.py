@@ -333,6 +333,15 @@ def test_a_hidden_person_is_remembered_longer_than_a_vehicle(class_id: int, expe
     assert ids(tracks) == [expected]
 
 
+def test_what_is_only_remembered_is_never_reported() -> None:
+    """Even where unseen time makes nothing less likely, as while nothing is looked at."""
+    tracker = Tracker(TrackerConfig(fade_odds_ps=0.0))
+    for i in range(10):
+        tracker.update(detections([box(300, 300, 40, 90)], class_id=PERSON), i * 100 * MS, None)
+    coast = [tracker.update(Detections.empty(), (10 + i) * 100 * MS, None) for i in range(20)]
+    assert [len(c) for c in coast] == [1] * 8 + [0] * 12
+
+
 def test_of_doubles_in_one_frame_one_track_is_made():
     tracker = Tracker(TrackerConfig(double_iou=0.5))
     boxes = np.array([[100, 100, 300, 250], [110, 95, 320, 250], [500, 100, 600, 200]], float)
