@@ -30,7 +30,7 @@ from tools.comparison import (
     track_differences,
 )
 from tools.files import make_folder, staging, write_json, write_text
-from tools.warmup import announce_scoring
+from tools.scoring import announce_scoring
 
 JSON, CSV, PAGE = "compare.json", "compare.csv", "compare.html"
 

@@ -42,8 +42,8 @@ from tools.evaluation import Observer, finish
 from tools.files import inside, make_folder
 from tools.progress import progress_bar, report_skipped
 from tools.score_tracks import PROTOCOL as TRACKING
+from tools.scoring import announce_scoring
 from tools.segmentation import PixelClasses, answered_classes, written_classes
-from tools.warmup import announce_scoring
 
 BOXES = "detections.json"
 

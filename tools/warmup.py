@@ -32,23 +32,16 @@ def announce_replay(built_in: bool) -> None:
     announce_compiling(*kernels)
 
 
-def announce_scoring() -> None:
-    """The same for what ``evaluate`` and ``compare`` need."""
-    from perception.metrics.coco import KERNELS
-
-    announce_compiling(*KERNELS)
-
-
 def warm_up() -> float:
     """Compile or load every kernel of ``planning``, of the renderer and of the metrics; seconds it
     took."""
     from data.camera import Camera
     from data.synthetic.drive import random_sample
     from data.types import Detections, Scene, Surfaces, Tracks
-    from perception.metrics.coco import compile_kernels as compile_metrics
     from planning.astar import astar
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
+    from tools.scoring import compile_kernels as compile_metrics
     from tools.stack import compile_motion
 
     begin = time.perf_counter()
@@ -67,8 +60,8 @@ def warm_up() -> float:
 def run_warmup(args: argparse.Namespace) -> int:
     """The command."""
     from data.synthetic.raster import rasterise
-    from perception.metrics.coco import KERNELS
     from planning.lattice import expand
+    from tools.scoring import KERNELS
 
     announce_compiling(rasterise, expand, *KERNELS)
     seconds = warm_up()

@@ -54,8 +54,13 @@ def test_tracks_are_written_and_scored(tmp_path: Path, capsys: pytest.CaptureFix
     assert {(r[1], r[2]) for r in table} == {("1", "Car"), ("2", "Pedestrian")}
     assert [p.name for p in out.iterdir()] == ["0001.txt"]
     a = argparse.Namespace(
-        labels=labels, tracks=out, layout="kitti", stride=1, out=tmp_path / "scores",
-        bootstrap=20, seed=0,
+        labels=labels,
+        tracks=out,
+        layout="kitti",
+        stride=1,
+        out=tmp_path / "scores",
+        bootstrap=20,
+        seed=0,
     )
     assert run_score_tracks(a) == 0
     printed = capsys.readouterr().out
