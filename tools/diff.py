@@ -65,7 +65,8 @@ Row = dict[str, Any]
 @dataclass
 class FieldDiff:
     """Of one field: frames in which it is beyond its tolerance, the largest difference in any
-    frame, and the index of the first frame beyond it with what both runs have there."""
+    frame (0 where none is a number), and the index of the first frame beyond it with what both
+    runs have there."""
 
     frames: int = 0
     largest: float = 0.0
@@ -118,7 +119,7 @@ def _enter(
     beyond: set[str] = set()
     for name, size, example in found:
         entry = result.fields.setdefault(name, FieldDiff())
-        entry.largest = max(entry.largest, size)
+        entry.largest = max(entry.largest, 0.0 if math.isinf(size) else size)
         if size <= limit.get(name, 0.0) + 1e-9:  # the record's decimals are no binary ones
             continue
         if entry.first is None:
@@ -157,15 +158,21 @@ def _plain(name: str, a: Any, b: Any) -> Iterator[tuple[str, float, str]]:
     """Two values: numbers and lists of them by their greatest difference, others by equality."""
     if a == b:
         return
-    size = _distance(a, b)
-    yield name, size, f"{a!s:.60} against {b!s:.60}"
+    size, text = _worst(a, b)
+    yield name, size, text
 
 
-def _distance(a: Any, b: Any) -> float:
+def _worst(a: Any, b: Any) -> tuple[float, str]:
+    """The greatest difference of two values, and what both have there."""
+    if a == b:
+        return 0.0, ""
     if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        return max((_distance(x, y) for x, y in zip(a, b, strict=True)), default=0.0)
+        found = [(*_worst(x, y), i) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+        size, text, i = max(found, key=lambda f: f[0])
+        return size, f"[{i}]{'' if text.startswith('[') else ' '}{text}"
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (a, b))
-    return float(abs(a - b)) if numbers else (0.0 if a == b else math.inf)
+    size = float(abs(a - b)) if numbers else math.inf
+    return size, f"{a!s:.60} against {b!s:.60}"
 
 
 def _detections(a: list[Row], b: list[Row]) -> Iterator[tuple[str, float, str]]:
@@ -286,7 +293,7 @@ def table(result: Comparison, limit: dict[str, float]) -> str:
     rows = [("field", "tolerance", "frames", "largest", "first frame", "there")]
     fields = [(n, f) for n, f in result.fields.items() if f.first is not None]
     for name, f in sorted(fields, key=lambda x: (x[1].first or 0, x[0])):
-        largest = "-" if math.isinf(f.largest) else f"{f.largest:.4g}"
+        largest = f"{f.largest:.4g}" if f.largest else "-"
         allowed = f"{limit[name]:g}" if name in limit else "equal"
         rows.append((name, allowed, str(f.frames), largest, str(f.first), f.example))
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tools.cli import main
-from tools.diff import TOLERANCES, compare_records, tolerances
+from tools.diff import TOLERANCES, compare_records, tolerances, verdict
 
 TRACK = {
     "id": 1, "class": "vehicle", "score": 0.8, "xyxy": [10.0, 10.0, 50.0, 40.0], "age_s": 1.0,
@@ -105,6 +105,19 @@ def test_tolerances_are_given_by_whole_name_or_last_part():
     assert set(tolerances([], exact=True).values()) == {0.0}
     assert tolerances([("score", 1.0)])["detections.score"] == 1.0
     assert TOLERANCES["tracks.score"] == 0.02  # the defaults stay
+
+
+def test_of_a_list_the_table_names_the_place_that_differs_most():
+    def moved(r):
+        r["tracks"][0]["position_m"] = [20.0, 3.5]
+
+    assert "#1: [1] 1.0 against 3.5" in verdict(diff(moved), tolerances([]))
+
+    def unknown(r):
+        r["tracks"][0]["position_m"] = None
+
+    text = verdict(diff(unknown), tolerances([]))
+    assert "#1: [20.0, 1.0] against None" in text and " - " in text.splitlines()[-1]
 
 
 def test_a_record_that_ends_early_differs_from_there():
