@@ -22,7 +22,9 @@ from tools.view.player_data import read_run, run_name
 
 VIDEO = "overlay.mp4"
 EMBED_LIMIT_BYTES = 150_000_000  # browsers hold a page's text in memory, and up to twice
-SCRIPTS = ("data.js", "scene.js", "timeline.js", "lists.js", "player.js")
+SCRIPTS = (
+    "data.js", "scene.js", "timeline.js", "lists.js", "lead.js", "player.js", "controls.js",
+)  # fmt: skip
 _FOLDER = Path(__file__).with_name("player")
 _PART_BYTES = 6_000_000  # a multiple of 3: base64 of parts is then that of the whole
 
