@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from data.errors import InputError
 from data.logs import Log, open_log
 from data.logs.images import IMAGE_SUFFIXES
@@ -36,18 +38,25 @@ MASK_KINDS = ("drivable", "lane", SEGMENTATION)
 NamedLog = tuple[str, Log]  # prefix of its frames' names, frames
 
 
+def _short(value: float, origin: float = 0.0) -> float:
+    """``value`` with the fewest decimals, two at least, with which ``origin + value`` is still the
+    same float32."""
+    exact = np.float32(origin + value)
+    tries = (round(value, n) for n in range(2, 16))
+    return next((v for v in tries if np.float32(origin + v) == exact), value)
+
+
 def coco_rows(name: str, d: Detections) -> list[dict[str, Any]]:
-    """One row a box: image, category, bbox [x, y, w, h] in px of the original image, score."""
+    """One row a box: image, category, bbox [x, y, w, h] in px of the original image, score; read
+    again they are the same to the last bit, so that they score the same."""
     rows = []
-    for (x1, y1, x2, y2), score, c in zip(d.xyxy.tolist(), d.score, d.class_id, strict=True):
-        bbox = [round(v, 2) for v in (x1, y1, x2 - x1, y2 - y1)]
+    for (x1, y1, x2, y2), score, c in zip(
+        d.xyxy.tolist(), d.score.tolist(), d.class_id, strict=True
+    ):
+        left, top = _short(x1), _short(y1)
+        bbox = [left, top, _short(x2 - left, left), _short(y2 - top, top)]
         rows.append(
-            {
-                "image": name,
-                "category": CLASSES[int(c)],
-                "bbox": bbox,
-                "score": round(float(score), 5),
-            }
+            {"image": name, "category": CLASSES[int(c)], "bbox": bbox, "score": _short(score)}
         )
     return rows
 
