@@ -50,6 +50,7 @@ from perception.metrics.track_record import TrackRecord
 from tools.distance import foot_depth_m
 from tools.evaluate_page import Findings, build_page, drawn_text, error_counts, figure_name
 from tools.files import staging, write_json, write_text
+from tools.machine import package_versions
 from tools.score_tracks import tracking_csv, tracking_json
 
 METRICS, TABLE, FRAMES, PAGE = "metrics.json", "metrics.csv", "frames.npz", "report.html"
@@ -388,6 +389,7 @@ def finish(
     whole = with_intervals(whole, findings.figures)
     whole["breakdown"] = breakdown_json(record, findings)
     whole["bootstrap"] = _drawn(record, by, tracks, a)
+    whole["versions"] = package_versions()
     page = build_page(whole, record, findings, kept, a.worst, seen.again if seen else None)
     write_run(out, whole, findings.figures, record, tracks, page)
     print("\n".join(table_lines(whole, findings.figures)))

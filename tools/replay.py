@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,7 +24,7 @@ from tools.detector import describe, with_detector
 from tools.feed import Fed, feed
 from tools.files import check_targets, make_folder, write_json
 from tools.inject import InjectedLog, load_faults
-from tools.machine import hardware
+from tools.machine import hardware, package_versions
 from tools.memory import few_heaps, give_back
 from tools.outputs import open_outputs
 from tools.partial import Checkpoint, Partial, file_sha256, identity, partial_run
@@ -225,7 +223,7 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
     """What must be the same for a replay to be resumed."""
     return {
         "record": SCHEMA,
-        "roadstack": _versions()["roadstack"],
+        "roadstack": package_versions()["roadstack"],
         "source": str(a.source) if a.live else identity(a.source),
         "topic": a.topic,
         "model": model.sha256,
@@ -274,19 +272,6 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
     return summary
 
 
-def _versions() -> dict[str, str]:
-    from tools.cli import package_version
-
-    names = ("numpy", "opencv-python-headless", "onnxruntime", "av", "scipy", "numba")
-    found: dict[str, str] = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # e.g. opencv-python in place of the headless one
-            found[name] = "unknown"
-    return {"roadstack": package_version(), "python": platform.python_version(), **found}
-
-
 def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dict[str, Any]:
     seconds = tally.seconds
     realtime = {"deadline_ms": a.deadline_ms, "frames_skipped": tally.skipped}
@@ -322,7 +307,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
         **privacy.summary(model),
         "threads": a.threads or len(os.sched_getaffinity(0)),
         "hardware": hardware(),
-        "versions": _versions(),
+        "versions": package_versions(),
     }
 
 
