@@ -29,21 +29,29 @@ def _picture(run: Run, i: int) -> U8 | None:
 
 
 def _figures_table(rows: Mapping[str, Difference]) -> Html:
-    shares = [d.change for d in rows.values() if not d.fewer_is_better]
-    ends = [abs(v) for c in shares for v in (c.value, c.low, c.high)]
+    few = {k for k, d in rows.items() if _of_few_boxes(k, d)}
+    drawn = [d.change for k, d in rows.items() if not d.fewer_is_better and k not in few]
+    ends = [abs(v) for c in drawn for v in (c.value, c.low, c.high)]
     most = max([v for v in ends if math.isfinite(v)], default=0.0) or 0.01
     cells = []
     for key, d in rows.items():
         c = d.change
         count = d.fewer_is_better
         span = "" if math.isnan(c.low) else f"{signed(c.low, count)} to {signed(c.high, count)}"
-        bar = Html("" if count else interval_bar(c.value, c.low, c.high, (-most, most)))
+        bare = count or key in few
+        bar = Html("" if bare else interval_bar(c.value, c.low, c.high, (-most, most)))
         verdict = Html(f'<span class="{d.verdict}">{d.verdict}</span>') if d.verdict else Html("")
         change = "-" if math.isnan(c.value) else signed(c.value, count)
-        note = "" if d.judged or count or key.startswith("coco.") else "few boxes: not judged"
+        note = "few boxes: not judged" if key in few else ""
         both = [f"{v:.0f}" if count else number(v) for v in (d.a, d.b)]
         cells.append([figure_name(key), *both, change, span, bar, verdict, note])
-    return p.table(["figure", "A", "B", "B - A", "95 % interval", "", "", ""], cells)
+    scale = p.ends(f"{-most:.2g}", f"+{most:.2g}")
+    return p.table(["figure", "A", "B", "B - A", "95 % interval", scale, "", ""], cells)
+
+
+def _of_few_boxes(key: str, d: Difference) -> bool:
+    """Whether a figure is not judged for that; its wide interval would hide the others'."""
+    return not (d.judged or d.fewer_is_better or key.startswith("coco."))
 
 
 def signed(value: float, whole: bool) -> str:

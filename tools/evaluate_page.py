@@ -74,7 +74,7 @@ def number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
-def ends(f: Interval) -> str:
+def span(f: Interval) -> str:
     return "" if math.isnan(f.low) else f"{f.low:.3f} to {f.high:.3f}"
 
 
@@ -105,16 +105,18 @@ def _headline(result: Mapping[str, Any], found: Findings) -> Html:
         section, name = key.split(".")[0], key.split(".")[1]
         if section in ("detection", "tracking"):
             count = f"{result[section][name]['ground_truths']} boxes"
+        elif section == "coco":
+            labelled = sum(row["ground_truths"] > 0 for row in result["detection"].values())
+            count = f"{labelled} classes" if labelled > 1 else "1 class"
         else:
-            frames = result.get(section, {}).get("frames")
-            count = f"{frames} frames" if frames else ""
+            count = f"{result[section]['frames']} frames"
         if counted(key):
-            span = "" if math.isnan(f.low) else f"{f.low:.0f} to {f.high:.0f}"
-            rows.append([figure_name(key), f"{f.value:.0f}", span, "", count])
+            whole = "" if math.isnan(f.low) else f"{f.low:.0f} to {f.high:.0f}"
+            rows.append([figure_name(key), f"{f.value:.0f}", whole, "", count])
             continue
         bar = Html(interval_bar(f.value, f.low, f.high))
-        rows.append([figure_name(key), number(f.value), ends(f), bar, count])
-    return p.table(["figure", "value", "95 % interval", "0 to 1", "on"], rows)
+        rows.append([figure_name(key), number(f.value), span(f), bar, count])
+    return p.table(["figure", "value", "95 % interval", p.ends("0", "1"), "on"], rows)
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -168,19 +170,23 @@ def _confusion(record: FrameRecord, found: Findings) -> list[Html]:
             for j, v in enumerate(row)
         ]
         rows.append([names[i] if i < len(names) else "false alarm", *cells])
-    points = "; ".join(
-        f"{plain(CLASSES[k])} {b.score:.2f} (F1 {b.f1:.3f}, precision {b.precision:.3f}, recall "
-        f"{b.recall:.3f})"
+    points = [
+        [plain(CLASSES[k]), f"{b.score:.2f}", *map(number, (b.f1, b.precision, b.recall))]
         for k, b in found.best.items()
         if math.isfinite(b.score)
-    )
+    ]
+    best = p.table(["class", "score", "F1", "precision", "recall"], points)
     return [
         p.heading("Confusion matrix"),
         p.note(
             "Rows are labels, columns what was detected, at IoU 0.5 and at each class's score of "
-            f"best F1: {points or 'no class has a right detection'}."
+            "best F1. A missed label overlaps no free detection of any class by as much, a false "
+            "alarm no free label."
         ),
         p.table(["label", *names, "missed"], rows),
+        p.block("Each class at its score of best F1", best)
+        if points
+        else p.note("No class has a right detection."),
     ]
 
 
@@ -262,6 +268,10 @@ def _groups(found: Findings) -> list[Html]:
     keys = [k for k in kinds if not k.startswith("coco.")]  # means over other classes in each
     out = [p.heading("By light and weather")] if found.groups else []
     for attribute, values in found.groups.items():
+        if len(values) == 1:  # the headline figures once more
+            (value, (count, _)) = next(iter(values.items()))
+            out.append(p.note(f"{attribute}: all of {count} frames {value}."))
+            continue
         rows = [
             [figure_name(k), *(_with_ends(figures.get(k)) for _, figures in values.values())]
             for k in keys
@@ -304,9 +314,15 @@ def _opening(result: Mapping[str, Any]) -> list[Html]:
     return lines
 
 
+def _listed(facts: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{k}: {_listed(v)}" if isinstance(v, Mapping) else f"{k} {v}" for k, v in facts.items()
+    )
+
+
 def _closing(result: Mapping[str, Any]) -> list[Html]:
     model = result["model"]
-    facts = {**result["protocol"], "model": ", ".join(f"{k} {v}" for k, v in model.items())}
+    facts = {**result["protocol"], "model": _listed(model), "versions": _listed(result["versions"])}
     if result.get("coco", {}).get("checked_by"):
         facts["checked by"] = f"{result['coco']['checked_by']}: all twelve COCO figures agree"
     rows = [[k, p.wrapped(v)] for k, v in facts.items()]

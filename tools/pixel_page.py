@@ -54,7 +54,7 @@ def pixel_pictures(
         pair = [_drawn(sample.image, m) for m in (sample.segmentation, told.astype(np.uint8))]
         out.append(p.figure(pair, f"{name}: {accuracy[i]:.3f} of the pixels right", name))
     if out:
-        text = "Left what is labelled, right what was predicted; what is not labelled is grey."
+        text = "Left what is labelled, right what was predicted; what is not labelled is dark grey."
         out = [p.heading("The worst frames"), p.note(text), _key(record.pixel_classes), *out]
     return out
 

@@ -13,7 +13,7 @@ from tools.view.svg import COLOURS, Line, line_chart
 _CURVES = ("HOTA", "DetA", "AssA", "LocA")
 _COLUMNS = {
     "HOTA": "HOTA", "DetA": "DetA", "AssA": "AssA", "LocA": "LocA", "MOTA": "MOTA",
-    "MOTP": "MOTP", "IDF1": "IDF1", "switches": "switches", "fragmentations": "fragments",
+    "MOTP": "MOTP", "IDF1": "IDF1", "switches": "switches", "fragmentations": "fragmentations",
     "misses": "misses", "false_alarms": "false alarms", "ground_truths": "labelled boxes",
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ def tracking_part(record: TrackRecord) -> list[Html]:
         p.note(
             "HOTA is the geometric mean of detection (DetA) and association (AssA) at each "
             "threshold of localisation, averaged over them (Luiten et al. 2021); MOTA, MOTP, IDF1, "
-            "identity switches and fragments are at IoU 0.5. Shares are of 1."
+            "identity switches and fragmentations are at IoU 0.5. Shares are of 1."
         ),
         p.table(["class", *_COLUMNS.values(), "in drives"], rows),
         p.legend(_CURVES),

@@ -96,12 +96,24 @@ def worst_pictures(
         ]
         name = str(record.name[i])
         out.append(p.figure(pair, f"{name}: {why}", f"{name}, labels and prediction"))
-    if out:
-        text = (
-            "Left what is labelled, right what was predicted at each class's score of best F1. "
-            "Green boxes agree at IoU 0.5, red ones do not (left: missed), grey dashed ones are "
-            "ignored; drivable area is green, lane lines are yellow. Half of the frames have the "
-            "most wrong objects, the others the lowest IoU of a surface."
+    return [p.heading("The worst frames"), p.note(_key(record)), *out] if out else []
+
+
+def _key(record: FrameRecord) -> str:
+    """What the pictures show, and why these."""
+    objects = bool(record.classes)
+    surfaces = any((counts[:, 1] > 0).any() for counts in record.surfaces.values())
+    parts = ["Left what is labelled, right what was predicted."]
+    if objects:
+        parts.append(
+            "Of the objects, those at each class's score of best F1: green boxes agree at IoU 0.5, "
+            "red ones do not (left: missed), grey dashed ones are ignored."
         )
-        out = [p.heading("The worst frames"), p.note(text), *out]
-    return out
+    if surfaces:
+        parts.append("Drivable area is green, lane lines are yellow.")
+    if objects and surfaces:
+        parts.append(
+            "Half of the frames have the most wrong objects, the others the lowest IoU of a "
+            "surface."
+        )
+    return " ".join(parts)

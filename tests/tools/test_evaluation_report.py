@@ -119,6 +119,7 @@ def test_every_headline_figure_has_its_interval_under_stable_keys(runs):
     assert m["images"] == 10 and m["bootstrap"]["draws"] == 200
     assert m["bootstrap"]["resample"] == "frame" and "not known" in m["bootstrap"]["drawn"]
     assert {"detection", "drivable", "lane", "intervals"} <= set(m["protocol"])
+    assert m["versions"]["numpy"] == np.__version__ and m["versions"]["roadstack"]
 
 
 def test_the_table_holds_the_same_figures(runs):
@@ -227,6 +228,14 @@ def test_text_is_escaped_once_and_markup_kept():
     assert EVIL not in p.page(EVIL, [p.heading(EVIL), p.note(EVIL), p.legend([EVIL])])
 
 
+def test_a_table_names_its_scale_and_scrolls_where_it_is_wide():
+    text = p.table(["figure", p.ends("-0.1", "+0.1")], [["<a>", p.shaded(3, 2.0)]])
+    assert text.startswith('<div class="wide"><table>')
+    assert '<th class="cell"><span class="ends"><span>-0.1</span><span>+0.1</span>' in text
+    assert "/ 0.700)" in text  # no ground is darker, so that the text stays readable
+    assert "<thead>" not in p.table(["", ""], [["model", "base"]])
+
+
 def test_charts_leave_out_what_is_not_defined():
     nan = float("nan")
     line = Line("a", np.array([0, nan, 1]), np.array([0, 0.5, 1]), "#000")
@@ -242,8 +251,9 @@ def browser():
 
 
 @pytest.mark.skipif(browser() is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1240, 520])
 @pytest.mark.parametrize("name", ["evaluation", "comparison"])
-def test_the_page_in_a_browser(runs, tmp_path, name):
+def test_the_page_in_a_browser(runs, tmp_path, name, width):
     page = runs / "poor/report.html"
     if name == "comparison":
         assert run("compare", runs / "good", runs / "poor", "--out", tmp_path / "c") == 0
@@ -251,14 +261,14 @@ def test_the_page_in_a_browser(runs, tmp_path, name):
     shot = tmp_path / "shot.png"
     argv = [
         browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1240,5000",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},5000",
         f"--screenshot={shot}", page.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert shot.is_file(), done.stderr[-500:]
     assert "Refused to" not in done.stderr  # its own policy blocks nothing that it needs
     image = cv2.imread(str(shot))
-    assert image.shape == (5000, 1240, 3)
+    assert image.shape == (5000, width, 3)
     inked = (image < 200).any(axis=2)
     assert inked[:200].any() and inked.mean() > 0.004
     assert (image[:, :20] > 250).all() and (image[:, -20:] > 250).all()  # nothing runs out

@@ -1,4 +1,7 @@
-"""Small charts as inline SVG: lines, and points with their intervals. All text is escaped."""
+"""Small charts as inline SVG: lines, and points with their intervals. All text is escaped.
+
+Series have the colours ``COLOURS``, which ``SERIES`` defines for light and dark pages.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,19 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 # told apart also by readers who see fewer colours (after Okabe and Ito)
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9", "#444444")
+_LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9", "#444444")
+_DARK = ("#4ba3e3", "#ff8a3d", "#2cc598", "#e59fc5", "#cdb83a", "#9ad8ff", "#b9c1ca")
+COLOURS = tuple(f"var(--series-{i})" for i in range(len(_LIGHT)))
+
+
+def _series(colours: Sequence[str]) -> str:
+    return " ".join(f"--series-{i}: {c};" for i, c in enumerate(colours))
+
+
+SERIES = (
+    f":root {{ {_series(_LIGHT)} }}\n"
+    f"@media (prefers-color-scheme: dark) {{ :root {{ {_series(_DARK)} }} }}"
+)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 14, 12, 40
 _TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -53,8 +68,8 @@ def _frame(width: int, height: int, y_label: str, body: Sequence[str], label: st
     middle = (_TOP + height - _BOTTOM) / 2
     rows.append(_text(12, middle, y_label, "middle", f'transform="rotate(-90 12 {middle})"'))
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(label)}">{"".join([*rows, *body])}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" aria-label="{escape(label)}">{"".join([*rows, *body])}</svg>'
     )
 
 
@@ -81,11 +96,11 @@ def line_chart(
         known = np.isfinite(line.x) & np.isfinite(line.y)
         xs, ys = line.x[known], line.y[known]
         points = " ".join(f"{_LEFT + x * span:.1f},{_at_y(y, height)}" for x, y in zip(xs, ys))
-        body.append(f'<polyline points="{points}" fill="none" stroke="{line.colour}"/>')
+        body.append(f'<polyline points="{points}" fill="none" style="stroke:{line.colour}"/>')
         if line.size is not None:
             body += [
                 f'<circle cx="{_LEFT + x * span:.1f}" cy="{_at_y(y, height)}" r="{r:.1f}" '
-                f'fill="{line.colour}"/>'
+                f'style="fill:{line.colour}"/>'
                 for x, y, r in zip(xs, ys, line.size[known])
             ]
     return _frame(width, height, y_label, body, f"{y_label} over {x_label}")
@@ -97,7 +112,10 @@ def mark_chart(
 ) -> str:  # fmt: skip
     """Points with intervals: series beside each other at each named place."""
     span = (width - _LEFT - _RIGHT) / max(len(places), 1)
-    body = []
+    body = [
+        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - _BOTTOM + 5}"/>'
+        for x in (_LEFT + i * span for i in range(len(places) + 1))
+    ]
     for i, name in enumerate(places):
         body.append(_text(_LEFT + (i + 0.5) * span, height - _BOTTOM + 16, name))
     body.append(_text((_LEFT + width - _RIGHT) / 2, height - 6, x_label))
@@ -108,8 +126,9 @@ def mark_chart(
         colour = COLOURS[m.series % len(COLOURS)]
         if not math.isnan(m.low):
             ends = f'y1="{_at_y(m.low, height)}" y2="{_at_y(m.high, height)}"'
-            body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{colour}"/>')
-        body.append(f'<circle cx="{x:.1f}" cy="{_at_y(m.value, height)}" r="4" fill="{colour}"/>')
+            body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} style="stroke:{colour}"/>')
+        dot = f'cx="{x:.1f}" cy="{_at_y(m.value, height)}" r="4"'
+        body.append(f'<circle {dot} style="fill:{colour}"/>')
     return _frame(width, height, y_label, body, f"{y_label} by {x_label}")
 
 
@@ -129,7 +148,8 @@ def interval_bar(
         body.append(f'<line class="zero" x1="{at(0):.1f}" x2="{at(0):.1f}" y1="1" y2="15"/>')
     if not math.isnan(low):
         ends = f'x1="{at(low):.1f}" x2="{at(high):.1f}"'
-        body.append(f'<line {ends} y1="8" y2="8" stroke="{colour}" stroke-width="4"/>')
+        body.append(f'<line {ends} y1="8" y2="8" style="stroke:{colour};stroke-width:3"/>')
     if not math.isnan(value):
-        body.append(f'<circle cx="{at(value):.1f}" cy="8" r="4" fill="{colour}"/>')
-    return f'<svg width="{width}" height="{height}" aria-hidden="true">{"".join(body)}</svg>'
+        body.append(f'<circle cx="{at(value):.1f}" cy="8" r="4.5" style="fill:{colour}"/>')
+    head = f'class="bar" width="{width}" height="{height}" aria-hidden="true"'
+    return f"<svg {head}>{''.join(body)}</svg>"
