@@ -13,7 +13,7 @@ from data.types import U8
 from perception.metrics.track_record import TrackRecord
 from perception.metrics.tracking import TrackCounts
 from tools.comparison import Changed, Difference, Run
-from tools.evaluate_page import figure_name, number
+from tools.figure_text import figure_name, number
 from tools.view import page as p
 from tools.view.judged import draw_judged
 from tools.view.page import Html

@@ -17,8 +17,8 @@ from perception.metrics.bootstrap import MIN_DRIVES, Interval, figures, interval
 from perception.metrics.breakdown import Errors, best_scores, find_errors, kept_at
 from perception.metrics.frames import FrameRecord, load
 from perception.metrics.track_record import TrackRecord
-from tools.evaluate_page import counted
 from tools.evaluation import FRAMES, TRACKS
+from tools.figure_text import counted
 from tools.pixel_page import pixel_accuracy
 
 _LABELS = ("name", "size_px", "label_frame", "label_kind", "label_xyxy", "label_ignore")

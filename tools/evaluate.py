@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from data.camera import load_camera
 from data.datasets import Dataset, Problem, only_tasks, open_dataset, screen
 from data.datasets.base import read_mask
 from data.errors import InputError
-from data.taxonomy import CLASS_ID
+from data.taxonomy import CLASS_ID, CLASSES
 from data.types import U8, Detections, Sample
 from perception.decode import surface_mask
 from perception.detectors import Detector
@@ -161,6 +161,16 @@ def read_prediction_mask(folder: Path, name: str, shape: tuple[int, int]) -> U8:
     return mask
 
 
+def _tell_unlabelled(path: Path, found: Mapping[str, Detections], dataset: Dataset) -> None:
+    """Warn of boxes that are not scored, as the data does not label their classes."""
+    ids = np.concatenate([np.zeros(0, np.int64), *(d.class_id for d in found.values())])
+    counts = np.bincount(ids, minlength=len(CLASSES))
+    left = [f"{n} of {c}" for c, n in zip(CLASSES, counts) if n and c not in dataset.labelled]
+    if left and "detection" in dataset.tasks:
+        text = ", ".join(left)
+        print(f"warning: {path}: not labelled in the data, so not scored: {text}", file=sys.stderr)
+
+
 def _by_files(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     """Predictions as written; a surface whose folder is absent is not predicted."""
     if not folder.is_dir():
@@ -169,6 +179,7 @@ def _by_files(folder: Path, dataset: Dataset) -> Callable[[Sample], Prediction]:
     boxes = folder / BOXES
     if "detection" in dataset.tasks or boxes.exists():
         found = read_detections(boxes, set(dataset.names))
+        _tell_unlabelled(boxes, found, dataset)
     have = [k for k in ("drivable", "lane") if (folder / k).is_dir()]
     if not {"detection", *have} & set(dataset.tasks):
         raise InputError(

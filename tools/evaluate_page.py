@@ -21,7 +21,8 @@ from perception.metrics.breakdown import (
     precision_recall,
 )
 from perception.metrics.frames import FrameRecord
-from perception.metrics.track_record import COMBINED, COUNTED, TrackRecord
+from perception.metrics.track_record import TrackRecord
+from tools.figure_text import counted, figure_name, number, plain, several, span
 from tools.pixel_page import pixel_confusion, pixel_pictures
 from tools.tracking_page import tracking_part
 from tools.view import page as p
@@ -30,10 +31,6 @@ from tools.view.svg import COLOURS, Line, Mark, interval_bar, line_chart, mark_c
 from tools.worst_frames import Again, worst_pictures
 
 _CURVE_POINTS = 200
-_NAMES = {
-    "iou": "IoU", "boundary_f1": "boundary F1", "point_f1": "point F1", "miou": "mean IoU",
-    "pixel_accuracy": "pixel accuracy",
-}  # fmt: skip
 _MEANING = {
     "localisation": "right class, but overlaps its label by only 0.1 to 0.5",
     "class": "well placed, but of another class",
@@ -70,46 +67,17 @@ class Findings:
     tracks: TrackRecord | None = None
 
 
-def number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def span(f: Interval) -> str:
-    return "" if math.isnan(f.low) else f"{f.low:.3f} to {f.high:.3f}"
-
-
-def plain(name: str) -> str:
-    """A class's name as it is read."""
-    return name.replace("_", " ")
-
-
-def figure_name(key: str) -> str:
-    """'vehicle AP50' of 'detection.vehicle.AP50', 'drivable IoU' of 'drivable.iou', 'road IoU' of
-    'segmentation.iou.road', 'Car HOTA' of 'tracking.Car.HOTA'."""
-    section, *path, last = key.split(".")
-    if section == "segmentation":
-        return f"{plain(last)} IoU" if path else _NAMES.get(last, last)
-    where = "mean over classes" if section == "coco" else plain(" ".join(path) or section)
-    where = "all classes'" if section == "tracking" and path == [COMBINED] else where
-    return f"{where} {_NAMES.get(last, last)}"
-
-
-def counted(key: str) -> bool:
-    """Whether the figure is a number of events, of which fewer are better, and no share."""
-    return key.startswith("tracking.") and key.rpartition(".")[2] in COUNTED
-
-
 def _headline(result: Mapping[str, Any], found: Findings) -> Html:
     rows = []
     for key, f in found.figures.items():
         section, name = key.split(".")[0], key.split(".")[1]
         if section in ("detection", "tracking"):
-            count = f"{result[section][name]['ground_truths']} boxes"
+            count = several(result[section][name]["ground_truths"], "box", "boxes")
         elif section == "coco":
             labelled = sum(row["ground_truths"] > 0 for row in result["detection"].values())
-            count = f"{labelled} classes" if labelled > 1 else "1 class"
+            count = several(labelled, "class", "classes")
         else:
-            count = f"{result[section]['frames']} frames"
+            count = several(result[section]["frames"], "frame", "frames")
         if counted(key):
             whole = "" if math.isnan(f.low) else f"{f.low:.0f} to {f.high:.0f}"
             rows.append([figure_name(key), f"{f.value:.0f}", whole, "", count])
@@ -136,7 +104,7 @@ def _curves(record: FrameRecord, found: Findings) -> list[Html]:
         r = found.reliability[CLASSES[k]]
         size = 2 + 5 * np.sqrt(r.count / max(int(r.count.max()), 1))
         scores.append(Line(CLASSES[k], r.score, r.right, COLOURS[i % len(COLOURS)], size))
-    gaps = ", ".join(f"{plain(n)} {r.error:.3f}" for n, r in found.reliability.items())
+    gaps = ", ".join(f"{plain(n)} {number(r.error)}" for n, r in found.reliability.items())
     return [
         p.heading("Precision, recall and scores"),
         p.legend(names),
@@ -201,6 +169,11 @@ def error_counts(record: FrameRecord, errors: Errors) -> dict[str, dict[str, int
     return out
 
 
+def _gain(value: float, most: float) -> Html:
+    known = not math.isnan(value)
+    return p.shaded(f"{value:+.3f}" if known else "-", 0.6 * value / most if known else 0.0)
+
+
 def _breakdown(record: FrameRecord, found: Findings) -> list[Html]:
     counts = error_counts(record, found.errors)
     top = max((v for row in counts.values() for v in row.values()), default=1) or 1
@@ -211,8 +184,7 @@ def _breakdown(record: FrameRecord, found: Findings) -> list[Html]:
         for name, row in counts.items()
     ]
     gains = [
-        [plain(name), *(p.shaded(f"{row[e]:+.3f}", 0.6 * row[e] / most) for e in ERRORS)]
-        for name, row in found.costs.items()
+        [plain(name), *(_gain(row[e], most) for e in ERRORS)] for name, row in found.costs.items()
     ]
     meaning = "; ".join(f"{k}: {v}" for k, v in _MEANING.items())
     return [
@@ -230,6 +202,8 @@ def _bin_name(s: Share, unit: str) -> str:
 
 def _recall(shares: Mapping[str, Sequence[Share]], what: str, unit: str) -> Html:
     names = [n for n, row in shares.items() if any(s.labels for s in row)]
+    if not names:
+        return p.block(f"By {what}", p.note("No labels."))
     first = next(iter(shares.values()))
     places = [_bin_name(s, "").strip() for s in first]
     marks = [
@@ -270,13 +244,13 @@ def _groups(found: Findings) -> list[Html]:
     for attribute, values in found.groups.items():
         if len(values) == 1:  # the headline figures once more
             (value, (count, _)) = next(iter(values.items()))
-            out.append(p.note(f"{attribute}: all of {count} frames {value}."))
+            out.append(p.note(f"{attribute}: {value} in all {several(count, 'frame', 'frames')}."))
             continue
         rows = [
             [figure_name(k), *(_with_ends(figures.get(k)) for _, figures in values.values())]
             for k in keys
         ]
-        heads = [f"{value}: {count} frames" for value, (count, _) in values.items()]
+        heads = [f"{v}: {several(count, 'frame', 'frames')}" for v, (count, _) in values.items()]
         out.append(p.table([attribute, *heads], rows))
     return out
 
@@ -300,9 +274,10 @@ def _opening(result: Mapping[str, Any]) -> list[Html]:
         name = f"{model['detector']['name']} with the surfaces of {name}"
     texts = []
     if data["images"] or data["skipped_images"]:
-        texts.append(f"{data['images']} images scored, {data['skipped_images']} skipped.")
+        images = several(data["images"], "image", "images")
+        texts.append(f"{images} scored, {data['skipped_images']} skipped.")
     if "drives" in data:
-        texts.append(f"Tracks of {data['drives']} drives scored.")
+        texts.append(f"Tracks of {several(data['drives'], 'drive', 'drives')} scored.")
     if result["bootstrap"]["draws"]:
         texts.append(f"Intervals: 95 %, by drawing {drawn_text(result['bootstrap'])}.")
     lines = [
@@ -322,7 +297,12 @@ def _listed(facts: Mapping[str, Any]) -> str:
 
 def _closing(result: Mapping[str, Any]) -> list[Html]:
     model = result["model"]
-    facts = {**result["protocol"], "model": _listed(model), "versions": _listed(result["versions"])}
+    general = ("intervals", "distance")
+    facts = {
+        **{k: v for k, v in result["protocol"].items() if k.split(".")[0] in (*result, *general)},
+        "model": _listed(model),
+        "versions": _listed(result["versions"]),
+    }
     if result.get("coco", {}).get("checked_by"):
         facts["checked by"] = f"{result['coco']['checked_by']}: all twelve COCO figures agree"
     rows = [[k, p.wrapped(v)] for k, v in facts.items()]

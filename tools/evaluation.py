@@ -9,8 +9,6 @@ compare`` reads: ``frames.npz`` (see ``perception.metrics.frames``) and, of trac
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,7 +46,8 @@ from perception.metrics.score import Prediction
 from perception.metrics.segmentation import Confusion
 from perception.metrics.track_record import TrackRecord
 from tools.distance import foot_depth_m
-from tools.evaluate_page import Findings, build_page, drawn_text, error_counts, figure_name
+from tools.evaluate_page import Findings, build_page, drawn_text, error_counts
+from tools.figure_text import csv_text, table_lines
 from tools.files import staging, write_json, write_text
 from tools.machine import package_versions
 from tools.score_tracks import tracking_csv, tracking_json
@@ -185,50 +184,6 @@ def with_intervals(result: Mapping[str, Any], figures: Mapping[str, Interval]) -
 
 def _copied(value: Any) -> Any:
     return {k: _copied(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-def csv_text(figures: Mapping[str, Interval]) -> str:
-    """``figure,value,low,high``; empty where not defined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["figure", "value", "low", "high"])
-    for key, f in figures.items():
-        cells = [f.value, f.low, f.high]
-        writer.writerow([key, *("" if math.isnan(v) else f"{v:.6f}" for v in cells)])
-    return text.getvalue()
-
-
-def span(f: Interval) -> str:
-    """'0.468 [0.431, 0.502]', or '-' where not defined."""
-    if math.isnan(f.value):
-        return "-"
-    ends = "" if math.isnan(f.low) else f" [{f.low:.3f}, {f.high:.3f}]"
-    return f"{f.value:.3f}{ends}"
-
-
-def table_lines(result: Mapping[str, Any], figures: Mapping[str, Interval]) -> list[str]:
-    """The headline figures with their intervals, a line a class or surface."""
-    lines = []
-    for name, row in result.get("detection", {}).items():
-        cells = [f"{k} {span(figures[f'detection.{name}.{k}'])}" for k in ("AP50", "AP", "AR100")]
-        lines.append(f"{name:14} {'  '.join(cells)}  ({row['ground_truths']} boxes)")
-    for name, second in (("drivable", "boundary_f1"), ("lane", "point_f1")):
-        if name in result:
-            iou, f1 = span(figures[f"{name}.iou"]), span(figures[f"{name}.{second}"])
-            words = second.replace("_f1", " F1")
-            frames = result[name]["frames"]
-            lines.append(f"{name:14} IoU {iou}  {words} {f1}  ({frames} frames)")
-    if "segmentation" in result:
-        own = {k: f for k, f in figures.items() if k.startswith("segmentation.")}
-        lines += [f"{figure_name(k):20} {span(f)}" for k, f in own.items()]
-        lines.append(f"{result['segmentation']['frames']} frames with a class for each pixel")
-    for name, row in result.get("tracking", {}).items():
-        keys = [k for k in ("HOTA", "MOTA", "IDF1") if f"tracking.{name}.{k}" in figures]
-        cells = [f"{k} {span(figures[f'tracking.{name}.{k}'])}" for k in keys]
-        if cells:
-            counts = f"({row['switches']} switches, {row['ground_truths']} boxes)"
-            lines.append(f"{name:14} {'  '.join(cells)}  {counts}")
-    return lines
 
 
 def write_run(

@@ -280,9 +280,11 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error (Guo et al., 2017): mean gap, by the number in each bin."""
-        total = max(int(self.count.sum()), 1)
-        return float(np.nansum(np.abs(self.score - self.right) * self.count) / total)
+        """Expected calibration error (Guo et al., 2017): mean gap, by the number in each bin; NaN
+        without detections."""
+        total = int(self.count.sum())
+        gaps = np.nansum(np.abs(self.score - self.right) * self.count)
+        return float(gaps / total) if total else float("nan")
 
 
 def reliability(table: ClassTable, bins: int = 10) -> Reliability:
