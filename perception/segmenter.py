@@ -64,7 +64,7 @@ def load_any(
         check_runtime(meta, path)
     try:
         names = tuple(map(str, json.loads(classes)))
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RecursionError) as e:
         raise InputError(f"model {path}: its list of classes cannot be read ({e})") from e
     sha256 = hashlib.sha256(content).hexdigest()
     return Segmenter(path.stem, sha256, size, names, meta, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,8 @@ def _read_picture(path: Path, name: Any) -> NDArray[np.float64]:
     if not isinstance(name, str) or not name:
         raise InputError(f"{path}: image: expected a file name, given {name!r:.60}")
     file = path.parent / name
-    if not file.is_file():
-        raise InputError(f"{path}: image {file} does not exist")
+    if not os.path.isfile(file):  # of a name that is too long, too, on which Path fails
+        raise InputError(f"{path}: image {name!r:.60} does not exist")
     size, picture = (0, 0), None
     try:
         content = file.read_bytes() if file.stat().st_size <= _MAX_PICTURE_BYTES else b""

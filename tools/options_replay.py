@@ -68,8 +68,9 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--inject", type=path, metavar="FAULTS.toml",
-        help="put faults into the source: tables [[fault]] with kind, start_s or start_frame, "
-        "duration_s or frames, share, seed, amount",
+        help="put faults into the source: tables [[fault]] with kind (black, white, frozen, "
+        "blurred, damaged, covered, noise, drop, corrupt, time-jump, time-back, resized, "
+        "reshaped, tilted), start_s or start_frame, duration_s or frames, share, seed, amount",
     )  # fmt: skip
     p.add_argument(
         "--loop", type=_from_one, default=1, metavar="N",

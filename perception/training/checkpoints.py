@@ -19,6 +19,7 @@ from data.errors import InputError
 from perception.models.architectures import ARCHITECTURES, build
 
 FORMAT = "roadstack-checkpoint-1"
+_MOST_CLASSES = 255  # a pixel of a mask holds a byte
 
 
 @contextmanager
@@ -57,8 +58,8 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise InputError(f"checkpoint {path}: not a readable safetensors file ({e})") from e
     if head.get("format") != FORMAT:
         raise InputError(f"checkpoint {path}: not a Roadstack checkpoint ({FORMAT} expected)")
-    meta = json.loads(head.get("meta", "{}"))
-    arch = meta.setdefault("arch", "base")  # the only one there was at first
+    meta = _metadata(head.get("meta", "{}"), path)
+    arch = meta["arch"]
     if arch not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InputError(f"checkpoint {path}: network '{arch}' is unknown; known: {known}")
@@ -68,6 +69,26 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except RuntimeError as e:
         raise InputError(f"checkpoint {path}: weights do not fit the network ({e})") from e
     return net.eval(), meta
+
+
+def _metadata(text: str, path: Path) -> dict[str, Any]:
+    """The metadata of a checkpoint; its network and pixel classes are of their types."""
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"checkpoint {path}: metadata is not readable JSON ({e})") from e
+    if not isinstance(meta, dict):
+        raise InputError(f"checkpoint {path}: metadata is no table")
+    if not isinstance(meta.setdefault("arch", "base"), str):  # 'base' was the only one at first
+        raise InputError(f"checkpoint {path}: its metadata's 'arch' is no name")
+    classes = meta.get("segmentation_classes", [])
+    named = isinstance(classes, list) and all(isinstance(c, str) for c in classes)
+    if not named or len(classes) > _MOST_CLASSES:
+        raise InputError(
+            f"checkpoint {path}: its metadata's 'segmentation_classes' are no list of names, at "
+            f"most {_MOST_CLASSES}"
+        )
+    return meta
 
 
 def average(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -108,6 +108,13 @@ def test_metadata_may_not_leave_the_folder(tmp_path: Path, name: str) -> None:
     assert "which is outside the folder" in refused(path)
 
 
+def test_a_file_name_that_is_too_long_is_not_there(tmp_path: Path) -> None:
+    path = made(tmp_path, "db3")
+    metadata = path / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("drive.db3", "d" * 300))
+    assert "which is not in the folder" in refused(path)
+
+
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     path = made(tmp_path, "db3")
     shutil.move(path / "drive.db3", tmp_path / "other.db3")

@@ -71,6 +71,8 @@ def test_turned_origin_there_and_back(tmp_path):
         ("[-1.0, 2.0, 0.0]", "[-1.0]", "origin"),
         ("[-1.0, 2.0, 0.0]", "[a, b, c]", "origin"),
         ("image: m.pgm", "image: other.pgm", "does not exist"),
+        ("image: m.pgm", f"image: {'m' * 300}.pgm", "does not exist"),
+        ("image: m.pgm", 'image: "m\\n\\0.pgm"', "does not exist"),
         ("image: m.pgm", "image: m.yaml", "cannot be read"),
         ("image: m.pgm", "image: 3", "image"),
         ("free_thresh: 0.196", "free_thresh: 0.9", "free_thresh"),

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from data.errors import InputError  # noqa: E402
 from perception.models.architectures import build  # noqa: E402
-from perception.training.checkpoints import average, load_weights, save_weights  # noqa: E402
+from perception.training.checkpoints import (  # noqa: E402
+    FORMAT,
+    average,
+    load_weights,
+    save_weights,
+)
 from tools.cli import main  # noqa: E402
 
 
@@ -29,6 +37,25 @@ def test_the_mean_of_two_lies_between_them(tmp_path: Path) -> None:
     for name, v in net.state_dict().items():
         assert v.unique().tolist() == ([2.5] if v.is_floating_point() else [1]), name
     assert meta["arch"] == "nano" and meta["mean_of"] == ["a.safetensors", "b.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "says"),
+    [
+        ('{"arch"q: "nano"}', "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
+        ("[]", "no table"),
+        ('{"arch": ["nano"]}', "'arch' is no name"),
+        ('{"arch": "nano", "segmentation_classes": 7}', "no list of names"),
+        (json.dumps({"arch": "base", "segmentation_classes": ["c"] * 10_000}), "no list of names"),
+    ],
+)
+def test_spoilt_metadata_is_refused_in_a_line(tmp_path: Path, meta: str, says: str) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"weight": torch.zeros(2)}, path, {"format": FORMAT, "meta": meta})
+    with pytest.raises(InputError, match=says) as caught:
+        load_weights(path)
+    assert str(caught.value).isprintable()
 
 
 def test_other_networks_and_single_ones_are_refused(

@@ -8,6 +8,7 @@ import pytest
 
 from data.errors import InputError
 from data.synthetic.drive import SyntheticDrive
+from tools.cli import main
 from tools.faults import codes
 from tools.feed import feed
 from tools.inject import KINDS, Injected, InjectedLog, load_faults
@@ -124,3 +125,12 @@ def test_a_wrong_file_is_one_clear_line(tmp_path, text, says):
         load_faults(path)
     assert says in str(e.value)
     assert "\n" not in str(e.value)
+
+
+def test_the_help_names_every_kind(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    with pytest.raises(SystemExit):
+        main(["replay", "--help"])
+    assert f"kind ({', '.join(KINDS)})" in capsys.readouterr().out

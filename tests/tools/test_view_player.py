@@ -75,7 +75,8 @@ def run(tmp_path):
         for i in range(FRAMES)
     ]  # fmt: skip
     (folder / "timings.jsonl").write_text("".join(json.dumps(t) + "\n" for t in times))
-    summary = {"source": EVIL, "width_px": WIDTH, "height_px": HEIGHT, "warnings": [EVIL]}
+    summary = {"source": EVIL, "width_px": WIDTH, "height_px": HEIGHT, "warnings": [EVIL],
+               "realtime": {"deadline_ms": 100.0, "frames_skipped": 4}}  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -158,6 +159,13 @@ def test_events_are_what_changed(run):
     ]
     assert not [e for e in found if e[1] == "reason"]  # only its number changed
     assert [e[0] for e in found if e[1] == "ttc"] == [6]
+
+
+def test_only_a_replay_against_the_clock_has_late_frames(run):
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["realtime"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert [e for e in events(run) if e[1] == "late"] == [(5, "late", "4 skipped frames")]
 
 
 def test_the_videos_own_times_are_taken(filmed):

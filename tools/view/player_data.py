@@ -114,7 +114,8 @@ def read_run(run: Path) -> bytes:
     stages, times = _stage_times(run, columns["index"])
     columns |= times
     period_ms = _period_ms(columns["t_ms"])
-    columns |= find_events(columns, texts, names, Limits().collision_s)
+    realtime = "realtime" in summary
+    columns |= find_events(columns, texts, names, Limits().collision_s, realtime)
     columns["video_s"], size = _video_times(run, columns["t_ms"])
     about = {
         "summary": summary,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -123,7 +124,7 @@ def _named_files(folder: Path) -> tuple[list[Path], str]:
         root = folder.resolve()
         if parts.is_absolute() or ".." in parts.parts:
             raise InputError(f"{shown(where)}: names {shown(name)}, which is outside the folder")
-        file = next((c for c in candidates if c.is_file()), None)
+        file = next((c for c in candidates if os.path.isfile(c)), None)  # or too long
         if file is None:
             raise InputError(f"{shown(where)}: names {shown(name)}, which is not in the folder")
         if not file.resolve().is_relative_to(root):

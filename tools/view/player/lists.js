@@ -246,7 +246,7 @@ function showRun(run) {
   if (s.detector) add("Detector", s.detector.name ?? JSON.stringify(s.detector));
   add("Plans", pairs(s.plans));
   add("Tracks", `${s.tracks ?? "–"}: ${pairs(s.tracks_by_class)}`);
-  add("Late frames", s.deadlines_missed);
+  add(s.realtime ? "Late frames" : "Over budget", s.deadlines_missed);
   if (s.frames_with_faults) add("With faults", `${s.frames_with_faults} frames`);
   for (const text of Array.isArray(s.warnings) ? s.warnings : []) add("Warning", text);
   add("Versions", Object.entries(s.versions ?? {}).map(([k, v]) => `${k} ${v}`).join(", "));

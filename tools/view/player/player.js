@@ -171,7 +171,7 @@ class Player {
     by("status").dataset.status = status;
     put("reason", run.texts[run.reason[k]] || "way ahead is free");
     by("reason").title = run.texts[run.reason[k]];
-    by("late").hidden = !run.late[k];
+    by("late").hidden = !(run.summary.realtime && run.late[k]);
     put("target", Math.round(run.target_mps[k] * 3.6));
     put("length", fixed(run.length_m[k], 1));
     put("ttc", ttcText(run, k));
