@@ -270,12 +270,14 @@ def _write_rows(run: Path, part: Path) -> list[str]:
                 timing = None
             try:
                 frame, seen = table_rows(row, timing, number, log)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
+                frames.write(json.dumps(frame, allow_nan=False) + "\n")
+                objects.writelines(json.dumps(o, allow_nan=False) + "\n" for o in seen)
+            except (
+                ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+            ) as e:  # fmt: skip
                 place = f"{run / 'record.jsonl'}:{number + 1}"
                 raise InputError(f"{place}: not a line written by replay ({e!s:.100})") from e
             stages |= dict.fromkeys(k for k in frame if k not in FRAME_COLUMNS)
-            frames.write(json.dumps(frame, allow_nan=False) + "\n")
-            objects.writelines(json.dumps(o, allow_nan=False) + "\n" for o in seen)
     return list(stages)
 
 

@@ -74,6 +74,7 @@ def _finish_moves(path: Path, names: Sequence[str]) -> None:
     for name in names:
         if (path / name).exists():
             os.replace(path / name, out / name)
+    _empty(path, (_LOCK, _DONE))  # which says that all is written as long as anything is left
     shutil.rmtree(path)
 
 
@@ -100,7 +101,9 @@ def partial_run(
             return
         checkpoint = _earlier(path, header, out) if resume else None
         if checkpoint is None:
-            _empty(path, resume)
+            if (path / _CHECKPOINT).exists() and not resume:
+                print(f"an unfinished replay in {out} is given up", file=sys.stderr)
+            _empty(path, (_LOCK,))
             write_json(path / _HEADER, header)
         try:
             yield Partial(path, checkpoint)
@@ -146,13 +149,11 @@ def _short(value: Any) -> str:
     return "none" if value is None else f"{value!s:.60}"
 
 
-def _empty(path: Path, resume: bool) -> None:
-    if (path / _CHECKPOINT).exists() and not resume:
-        print(f"an unfinished replay in {path.parent} is given up", file=sys.stderr)
+def _empty(path: Path, kept: Sequence[str]) -> None:
     for item in path.iterdir():
         if item.is_dir():
             shutil.rmtree(item)
-        elif item.name != _LOCK:
+        elif item.name not in kept:
             item.unlink()
 
 

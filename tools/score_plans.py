@@ -85,6 +85,7 @@ def read_record(path: Path) -> list[dict[str, Any]]:
             _head(row)
             _path_of(row)
             _others_of(row)
+            _share_of(row)
             rows.append(row)
         except Exception as e:  # whatever a line of other fields or kinds brings about
             raise InputError(f"{path}:{n}: not a line of a replay's record ({e!s:.100})") from e
@@ -117,6 +118,12 @@ def _others_of(row: dict[str, Any]) -> Others:
     return Others(*values.T)
 
 
+def _share_of(row: dict[str, Any]) -> float:
+    """Of the path, on drivable area; NaN where the record of an earlier version lacks it."""
+    share = row["plan"].get("on_drivable")
+    return math.nan if share is None else float(share)
+
+
 def score_row(row: dict[str, Any], limits: Limits) -> Row:
     """The scores of a frame's plan."""
     path, head = _path_of(row), _head(row)
@@ -128,9 +135,8 @@ def score_row(row: dict[str, Any], limits: Limits) -> Row:
     found = times_to_collision_s(path, _others_of(row), horizon_s=limits.horizon_s)
     side = float(np.interp(_AHEAD_M, s, path.y_m)) if s[-1] >= _AHEAD_M else math.nan
     over = tuple(uncomfortable(peaks(path), limits))
-    on = row["plan"].get("on_drivable")  # not in records of earlier versions
-    share = math.nan if on is None else float(on)
-    return Row(*head, float(s[-1]), way, float(found.min(initial=math.inf)), over, side, share)
+    nearest = float(found.min(initial=math.inf))
+    return Row(*head, float(s[-1]), way, nearest, over, side, _share_of(row))
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

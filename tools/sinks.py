@@ -6,7 +6,6 @@ frame in order. Whoever adds one appends it in ``tools.replay.open_sinks``.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +151,7 @@ class OverlaySink:
 
     @staticmethod
     def join(folder: Path, target: Path) -> None:
-        """One video of all segments in ``folder``; they are removed."""
+        """One video of all segments in ``folder``; they stay, for a replay killed after this is
+        gone on with from its last checkpoint."""
         paths = sorted((folder / _SEGMENTS).glob("*.mp4"))
         join_videos([(p, int(p.stem.partition("_")[2])) for p in paths], target)
-        shutil.rmtree(folder / _SEGMENTS)

@@ -123,6 +123,7 @@ def worker() -> None:
     with suppress(ImportError):  # training is an extra
         import perception.training.checkpoints  # noqa: F401
 
+    tempfile.gettempdir()  # which is tried out at its first use
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     cv2.setNumThreads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -150,14 +151,16 @@ def read_diff(folder: Path, out: Path) -> None:
 
 
 def read_record(folder: Path, out: Path) -> None:
-    """Three commands; a refusal of one is no end of the others."""
+    """Four commands; a refusal of one is no end of the others."""
     from data.errors import InputError
 
+    runs = shutil.copytree(folder, out / "runs")  # beside which tables are kept
     refused = None
     for words in (
         ("diff", folder, ROOT / "tests/tools/golden_drive.jsonl.gz"),
         ("view", folder, "--html", out / "page.html"),
         ("score-plans", folder, "--out", out / "scores"),
+        ("find", runs, "ttc_s < 2 and class == 'person'", "--out", out / "moments.csv"),
     ):
         try:
             _command(*words)

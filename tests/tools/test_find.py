@@ -222,6 +222,19 @@ def test_wrong_input_gets_one_line(runs, tmp_path, capfd):
     assert "line 1" in wrong(capfd, str(tmp_path), "t_s < 1")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"score": 0.9', '"score": 1e999'), ('[8.0, 0.0]', f'[{"9" * 400}, 0.0]'),
+     ('"status"', '"on_drivable": {}, "status"')],
+)  # fmt: skip
+def test_a_spoilt_record_gets_one_line(tmp_path, capfd, old, new):
+    pytest.importorskip("duckdb")
+    run = write_run(tmp_path / "run", {0: [track(1, "person", 8.0)]}, 3)
+    record = (run / "record.jsonl").read_text()
+    (run / "record.jsonl").write_text(record.replace(old, new, 1))
+    assert "record.jsonl:1: not a line written by replay" in wrong(capfd, str(run), "t_s < 1")
+
+
 def test_columns_are_listed(runs, capfd):
     assert main(["find", str(runs), "--columns"]) == 0
     said = capfd.readouterr().out

@@ -93,6 +93,23 @@ def test_a_killed_replay_is_resumed_to_the_same_bytes(clip, whole, tmp_path, cap
     assert not (tmp_path / ".partial").exists()
 
 
+def test_a_replay_killed_behind_its_last_frame_is_resumed_to_the_same_bytes(
+    clip, whole, tmp_path, monkeypatch
+):
+    def killed(*_: object) -> None:
+        raise RuntimeError
+
+    for place in ("tools.sinks.join_videos", "tools.replay._summary", "shutil.rmtree"):
+        out = tmp_path / place
+        with monkeypatch.context() as m:
+            m.setattr(place, killed)
+            assert main(replay(clip, out)) == 1
+        assert main(replay(clip, out, "--resume")) == 0
+        assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
+        for name in ("record.jsonl", "overlay.mp4"):
+            assert (out / name).read_bytes() == (whole / name).read_bytes(), (place, name)
+
+
 def test_joined_segments_are_one_video_in_time(whole):
     times = video_times(whole / "overlay.mp4")
     assert times == pytest.approx([i / 20 for i in range(FRAMES)], abs=1e-4)

@@ -74,6 +74,7 @@ def test_no_plan_at_all_has_no_scores(tmp_path):
     ["{\n", "[]\n", '{"schema": "other"}\n', '{"schema": "roadstack-record-1"}\n',
      json.dumps({**line(0), "plan": {"points": [[1, 2]]}}) + "\n",
      json.dumps({**line(0), "tracks": [{"class": "vehicle"}]}) + "\n",
+     json.dumps({**line(0), "plan": {**line(0)["plan"], "on_drivable": {}}}) + "\n",
      json.dumps(line(0, float("nan"))) + "\n"],
 )  # fmt: skip
 def test_a_malformed_line_is_named(tmp_path, capfd, row):
