@@ -1,13 +1,15 @@
-"""Our tracker against its peers on labelled KITTI drives, in one run: table and plot.
+"""Our tracker against its peers on labelled KITTI drives, in one run: tables and plot.
 
-    python -m tools.bench_track --detections DIR --labels DIR --peers PYTHON --out DIR
+    python -m tools.bench_track --detections DIR --labels DIR --peers PYTHON --out tools/results
 
 PYTHON is the interpreter of an environment with roboflow's ``trackers`` (SORT, ByteTrack, OC-SORT,
 C-BIoU). All trackers get the same detections with the same calibrated probabilities. Each peer's
 options are chosen from a small grid on one half of the drives, by HOTA, and scored on the other,
 and the reverse; our calibration is fitted the same way on the other half, while our tracker's
 options are those of the package. 'raw boxes' are as the detector wrote them, 'fitted' ones have the
-calibration's width.
+calibration's width; classes without one are run once. Written are ``tracking.csv`` and
+``tracking.png``, the same for the same input, and ``tracking_speed.csv`` (made-up objects, as many
+as named). Without ``--detections`` only the times are taken: on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -35,13 +37,18 @@ from perception.metrics.tracking_files import TrackFile, kitti_truth, read_kitti
 from perception.tracking.calibration import Calibration
 from perception.tracking.config import PROBABILITIES
 from perception.tracking.detection_files import DriveDetections, read_detections
+from tools.bench_track_plot import plot
+from tools.bench_track_speed import made_up, our_times
 from tools.calibrate_scores import fit_calibration
-from tools.files import make_folder, write_text
+from tools.files import make_folder, staging, write_text
+from tools.machine import hardware
 from tools.track import KITTI_RIVALS, follow, picture_size
 
 CLASSES = ("Car", "Pedestrian")
 FPS = 10.0
 OURS = "Roadstack"
+_PROCESSES = 2  # of the peers at a time
+_OBJECTS = (30, 300)
 _GRID: dict[str, list[dict[str, Any]]] = {
     "SORTTracker": [
         {"minimum_consecutive_frames": n, "minimum_iou_threshold": iou,
@@ -119,37 +126,41 @@ def conditioned(
     return Drive(part, frames, replace(labels, **{n: getattr(labels, n)[keep] for n in names}))
 
 
-Scores = dict[str, TrackCounts]
+Counts = dict[str, list[TrackCounts]]  # of a tracker: class -> counts of every drive
 
 
-def run_ours(
-    drives: list[Drive], maps: list[Calibration], fitted: bool
-) -> tuple[list[Scores], NDArray[np.float64]]:
-    """Counts by class of every drive, and milliseconds of every frame."""
+def run_ours(drives: list[Drive], maps: list[Calibration], fitted: bool) -> Counts:
+    """Our counts; all classes are tracked at once."""
     config = replace(PROBABILITIES, rivals=KITTI_RIVALS)
-    out, times = [], []
+    counts: Counts = {name: [] for name in CLASSES}
     for drive, calibration in zip(drives, maps):
-        if not fitted:
-            plain = {
-                n: replace(m, width_offset=0.0, width_slope=0.0)
-                for n, m in calibration.classes.items()
-            }
-            calibration = replace(calibration, classes=plain)
+        calibration = calibration if fitted else _without_widths(calibration)
         camera = Camera.assumed(*picture_size(drive.found))
         done = follow(drive.found, calibration, config, camera, FPS, drive.frames)
-        times.append(done.milliseconds)
-        scores = {}
         for name in CLASSES:
             own = done.kind == name
             boxes = Boxes(done.frame[own], done.track_id[own], done.xyxy[own])
-            scores[name] = score_drive(kitti_truth(drive.labels, name), boxes)
-        out.append(scores)
-    return out, np.concatenate(times)
+            counts[name].append(score_drive(kitti_truth(drive.labels, name), boxes))
+    return counts
 
 
-def _peer_jobs(drives: list[Drive], condition: Condition) -> Iterator[dict[str, Any]]:
+def _without_widths(calibration: Calibration) -> Calibration:
+    plain = {
+        n: replace(m, width_offset=0.0, width_slope=0.0) for n, m in calibration.classes.items()
+    }
+    return replace(calibration, classes=plain)
+
+
+def _with_widths(maps: Sequence[Calibration]) -> list[str]:
+    """Classes whose boxes the maps change."""
+    return [n for n in CLASSES if any(m.classes[n].width_offset for m in maps if n in m.classes)]
+
+
+def _peer_jobs(
+    drives: list[Drive], condition: Condition, classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     for tracker, options in _GRID.items():
-        for (i, _), name, option in product(enumerate(drives), CLASSES, options):
+        for (i, _), name, option in product(enumerate(drives), classes, options):
             rest = {k: v for k, v in option.items() if k != "min_score"}
             yield {
                 "key": f"{i}/{name}", "tracker": tracker, "options": rest,
@@ -159,85 +170,100 @@ def _peer_jobs(drives: list[Drive], condition: Condition) -> Iterator[dict[str, 
 
 
 def run_peers(
-    python: str, drives: list[Drive], maps: list[Calibration], condition: Condition, fitted: bool
-) -> tuple[list[dict[str, Any]], Any]:
-    """All jobs of all peers in their own interpreter, and its results.
+    python: str,
+    drives: list[Drive],
+    maps: list[Calibration],
+    condition: Condition,
+    classes: Sequence[str],
+    fitted: bool,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All jobs of all peers for some classes, and their results.
 
     Raises:
-        InputError: it fails.
+        InputError: their interpreter fails.
     """
-    jobs = list(_peer_jobs(drives, condition))
-    given: dict[str, Any] = {"jobs": json.dumps(jobs)}
+    jobs = list(_peer_jobs(drives, condition, classes))
+    given: dict[str, Any] = {}
     for i, (drive, calibration) in enumerate(zip(drives, maps)):
         found = drive.found
         score = calibration.probability(found.kind, found.score)
         xyxy = calibration.boxes(found.kind, found.xyxy) if fitted else found.xyxy
         good = np.isfinite(xyxy).all(axis=1) & (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        for name in CLASSES:
+        for name in classes:
             own = good & (found.kind == name)
             given[f"{i}/{name}/rows"] = np.column_stack([found.frame, xyxy, score])[own]
             given[f"{i}/{name}/frames"] = np.column_stack([drive.frames, drive.frames / FPS])
-    script = Path(__file__).with_name("bench_track_peers.py")
+    return jobs, _in_peers(python, jobs, given, _PROCESSES)
+
+
+def _in_peers(
+    python: str, jobs: list[dict[str, Any]], given: dict[str, Any], processes: int
+) -> dict[str, Any]:
+    script = str(Path(__file__).with_name("bench_track_peers.py"))
+    out: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        np.savez(source, **given)
-        run = subprocess.run(
-            [python, str(script), str(source), str(target)], capture_output=True, text=True
-        )
-        if run.returncode:
-            last = run.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise InputError(f"--peers {python}: failed ({last[0]})")
-        with np.load(target) as results:
-            return jobs, {name: results[name] for name in results.files}
-
-
-def chosen_by_halves(
-    jobs: list[dict[str, Any]], results: Any, drives: list[Drive], halves: list[int]
-) -> dict[str, tuple[list[Scores], NDArray[np.float64]]]:
-    """For every peer the counts of each drive by the options best on the other half."""
-    out: dict[str, tuple[list[Scores], NDArray[np.float64]]] = {}
-    for tracker in _GRID:
-        scores: list[Scores] = [{} for _ in drives]
-        times = []
-        for name in CLASSES:
-            table: dict[str, dict[int, tuple[TrackCounts, Any]]] = {}
-            for i, job in enumerate(jobs):
-                if job["tracker"] != tracker or job["class"] != name:
-                    continue
-                rows = results[f"{i}/tracks"]
-                boxes = Boxes(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:])
-                counts = score_drive(kitti_truth(drives[job["drive"]].labels, name), boxes)
-                option = json.dumps([job["options"], job["min_score"]])
-                table.setdefault(option, {})[job["drive"]] = (counts, results[f"{i}/ms"])
-            for half in (0, 1):
-                best = max(table, key=lambda o: _hota(table[o], halves, 1 - half))
-                for d, (counts, ms) in table[best].items():
-                    if halves[d] == half:
-                        scores[d][name] = counts
-                        times.append(ms)
-        # a frame of all classes costs a run of each
-        out[tracker.removesuffix("Tracker")] = scores, np.concatenate(times) * len(CLASSES)
+        source = Path(folder) / "in.npz"
+        np.savez(source, jobs=json.dumps(jobs), **given)
+        targets = [Path(folder) / f"out{k}.npz" for k in range(processes)]
+        runs = []
+        for k, target in enumerate(targets):
+            command = [python, script, str(source), str(target), str(k), str(processes)]
+            errors = (Path(folder) / f"errors{k}.txt").open("w+")
+            try:
+                runs.append((subprocess.Popen(command, stderr=errors), errors))
+            except OSError as e:
+                raise InputError(f"--peers {python}: cannot be run ({e.strerror})") from e
+        for run, errors in runs:
+            failed = run.wait()
+            errors.seek(0)
+            last = errors.read().strip().splitlines()[-1:] or ["no message"]
+            errors.close()
+            if failed:
+                raise InputError(f"--peers {python}: failed ({last[0]})")
+        for target in targets:
+            with np.load(target) as results:
+                out |= {name: results[name] for name in results.files}
     return out
 
 
-def _hota(by_drive: dict[int, tuple[TrackCounts, Any]], halves: list[int], half: int) -> float:
-    own = [c for d, (c, _) in by_drive.items() if halves[d] == half]
+def chosen_by_halves(
+    jobs: list[dict[str, Any]],
+    results: dict[str, Any],
+    drives: list[Drive],
+    halves: list[int],
+    classes: Sequence[str],
+) -> dict[str, Counts]:
+    """For every peer and class the counts on each drive of the options best on the other half."""
+    tables: dict[tuple[str, str], dict[str, dict[int, TrackCounts]]] = {}
+    for i, job in enumerate(jobs):
+        rows, name, d = results[f"{i}/tracks"], job["class"], job["drive"]
+        boxes = Boxes(rows[:, 0].astype(int), rows[:, 1].astype(int), rows[:, 2:])
+        counts = score_drive(kitti_truth(drives[d].labels, name), boxes)
+        table = tables.setdefault((job["tracker"].removesuffix("Tracker"), name), {})
+        option = json.dumps([job["options"], job["min_score"]])
+        table.setdefault(option, {})[d] = counts
+    out: dict[str, Counts] = {}
+    for (tracker, name), table in tables.items():
+        best = [max(table, key=lambda o: _hota(table[o], halves, 1 - half)) for half in (0, 1)]
+        chosen = [table[best[half]][d] for d, half in enumerate(halves)]
+        out.setdefault(tracker, {})[name] = chosen
+    return out
+
+
+def _hota(by_drive: dict[int, TrackCounts], halves: list[int], half: int) -> float:
+    own = [c for d, c in by_drive.items() if halves[d] == half]
     return float(np.nan_to_num(sum(own, TrackCounts()).scores()["HOTA"]))
 
 
 def _rows(
-    tracker: str,
-    boxes: str,
-    condition: Condition,
-    scores: list[Scores],
-    ms: NDArray[np.float64],
+    tracker: str, boxes: str, condition: Condition, counts: Counts
 ) -> Iterator[dict[str, Any]]:
     for name in CLASSES:
-        s = sum((d[name] for d in scores), TrackCounts()).scores()
+        s = sum(counts[name], TrackCounts()).scores()
         yield {
             "condition": condition.name, "tracker": tracker, "boxes": boxes, "class": name,
             **{k: f"{100 * s[k]:.2f}" for k in ("HOTA", "DetA", "AssA", "IDF1")},
-            "switches": s["switches"], "mean_ms_a_frame": f"{ms.mean():.3f}",
+            "switches": s["switches"],
         }  # fmt: skip
 
 
@@ -257,70 +283,86 @@ def benchmark(a: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for condition in CONDITIONS:
         drives = [conditioned(found[n], labels[n], condition, a.seed) for n in names]
+        peers: dict[str, Counts] = {}
         for fitted in (True, False):
             boxes = "fitted" if fitted else "raw"
-            scores, ms = run_ours(drives, maps, fitted)
-            rows += _rows(OURS, boxes, condition, scores, ms)
+            rows += _rows(OURS, boxes, condition, run_ours(drives, maps, fitted))
             if a.peers:
-                jobs, results = run_peers(a.peers, drives, maps, condition, fitted)
-                for peer, (s, t) in chosen_by_halves(jobs, results, drives, halves).items():
-                    rows += _rows(peer, boxes, condition, s, t)
+                classes = CLASSES if fitted else _with_widths(maps)
+                jobs, results = run_peers(a.peers, drives, maps, condition, classes, fitted)
+                new = chosen_by_halves(jobs, results, drives, halves, classes)
+                peers = {t: peers.get(t, {}) | new.get(t, {}) for t in [*peers, *new]}
+            for peer, counts in peers.items():
+                rows += _rows(peer, boxes, condition, counts)
             print(f"{condition.name}, {boxes} boxes: done", file=sys.stderr, flush=True)
     return rows
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars of HOTA by condition and tracker: filled with fitted boxes, outlined with raw ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    trackers = list(dict.fromkeys(r["tracker"] for r in rows))
-    conditions = list(dict.fromkeys(r["condition"] for r in rows))
-    figure, axes = pyplot.subplots(len(CLASSES), 1, figsize=(10, 6.5), layout="constrained")
-    colours = ["#0b6e4f", "#c8553d", "#e0a458", "#6c757d", "#4a6fa5"]
-    for axis, name in zip(axes, CLASSES):
-        for k, tracker in enumerate(trackers):
-            own = [r for r in rows if r["tracker"] == tracker and r["class"] == name]
-            x = np.arange(len(conditions)) + (k - (len(trackers) - 1) / 2) * 0.16
-            for boxes, style in (("fitted", {"alpha": 0.55}), ("raw", {})):
-                y = [float(r["HOTA"]) for r in own if r["boxes"] == boxes]
-                label = tracker if boxes == "raw" else None
-                axis.bar(x, y, 0.15, color=colours[k % len(colours)], label=label, **style)
-        axis.set_xticks(np.arange(len(conditions)), conditions)
-        axis.set_ylabel(f"{name}: HOTA")
-        values = [float(r["HOTA"]) for r in rows if r["class"] == name]
-        axis.set_ylim(max(0, min(values) - 8), max(values) + 3)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(ncols=len(trackers), frameon=False, loc="upper right")
-    axes[0].set_title("Full colour: boxes as detected. Pale: with the fitted width", fontsize=10)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+def speed(python: str | None) -> list[dict[str, Any]]:
+    """Median and 99th percentile of a frame's time with made-up objects, of peers by default."""
+    rows = []
+    for objects in _OBJECTS:
+        frames, camera = made_up(objects)
+        times = our_times(frames, camera)
+        if python:
+            given = np.concatenate(
+                [
+                    np.column_stack([np.full(len(d), i), d.xyxy, d.score])
+                    for i, d in enumerate(frames)
+                ]
+            )
+            at = np.column_stack([np.arange(len(frames)), np.arange(len(frames)) / FPS])
+            jobs = [
+                {"key": "all", "tracker": t, "options": {}, "min_score": 0.0, "frame_rate": FPS,
+                 "timed": False} for t in _GRID
+            ]  # fmt: skip
+            done = _in_peers(python, jobs, {"all/rows": given, "all/frames": at}, 1)
+            names = [t.removesuffix("Tracker") for t in _GRID]
+            times |= {name: done[f"{i}/ms"] for i, name in enumerate(names)}
+        for tracker, ms in times.items():
+            half, most = np.percentile(ms[len(ms) // 10 :], (50, 99))
+            rows.append({
+                "objects": objects, "tracker": tracker, "median_ms_a_frame": f"{half:.3f}",
+                "p99_ms_a_frame": f"{most:.3f}", "machine": hardware(),
+            })  # fmt: skip
+    return rows
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.bench_track", description=__doc__)
-    parser.add_argument("--detections", type=Path, required=True)
-    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--detections", type=Path, help="none: only the times of made-up objects")
+    parser.add_argument("--labels", type=Path)
     parser.add_argument("--peers", help="interpreter of an environment with 'trackers'")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(argv)
     try:
-        out = make_folder(a.out)
-        rows = benchmark(a)
+        if (a.detections is None) != (a.labels is None):
+            raise InputError("expected --detections and --labels, or neither for the times alone")
+        names = ["tracking_speed.csv"]
+        if a.detections is not None:
+            names += ["tracking.csv", "tracking.png"]
+        with staging(make_folder(a.out), names) as folder:
+            text = _csv(speed(a.peers))
+            write_text(folder / "tracking_speed.csv", text)
+            if a.detections is not None:
+                rows = benchmark(a)
+                text = _csv(rows) + text
+                write_text(folder / "tracking.csv", _csv(rows))
+                plot(rows, folder / "tracking.png")
     except InputError as e:
         print(f"bench_track: {e}", file=sys.stderr)
         return 2
+    print(text)
+    return 0
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(out / "tracking.csv", text.getvalue())
-    plot(rows, out / "tracking.png")
-    print(text.getvalue())
-    return 0
+    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The benchmark's part that runs in the peers' own environment: roboflow's ``trackers``.
 
-    python bench_track_peers.py IN.npz OUT.npz
+    python bench_track_peers.py IN.npz OUT.npz PART PARTS
 
-Called by ``tools/bench_track.py``. IN holds ``jobs`` (JSON: a list of {key, tracker, options,
-min_score, frame_rate, timed}) and for each key ``key/rows`` (frame, x1, y1, x2, y2, score) and
+Does each PARTS-th job from the PART-th on. Called by ``tools/bench_track.py``. IN holds ``jobs``
+(JSON: a list of {key, tracker, options, min_score, frame_rate, timed}) and for each key
+``key/rows`` (frame, x1, y1, x2, y2, score) and
 ``key/frames`` (frame, time in s). OUT holds for job i ``i/tracks`` (frame, id, x1, y1, x2, y2) and
 ``i/ms`` (milliseconds of every frame).
 """
@@ -47,7 +48,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     given = np.load(sys.argv[1])
     results = {}
-    for i, job in enumerate(json.loads(str(given["jobs"]))):
+    part, parts = map(int, sys.argv[3:5])
+    for i, job in list(enumerate(json.loads(str(given["jobs"]))))[part::parts]:
         key = job["key"]
         tracks, ms = run_job(job, given[f"{key}/rows"], given[f"{key}/frames"])
         results[f"{i}/tracks"], results[f"{i}/ms"] = tracks, ms
