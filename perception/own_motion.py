@@ -31,6 +31,8 @@ class OwnMotionConfig:
             these would bring them, each in turn: marks that pass fast are not found otherwise.
         max_speed_std_mps, max_speed_std_share: a speed of two pictures less certain than both
             is not used.
+        max_turn_std_radps: nor is a turning less certain than this: points that hardly move tell
+            little of it, and no more is seen of them while a wrong speed is tried.
         speed_drift_mps: m / s^1.5, yaw_drift_radps: rad / s^1.5, how fast each may change.
         gate: standard deviations beyond which a pair of pictures is not believed, unless
             ``retries`` in a row say so.
@@ -45,6 +47,7 @@ class OwnMotionConfig:
     tried_mps: tuple[float, ...] = (0.0, 24.0, 12.0)
     max_speed_std_mps: float = 0.7
     max_speed_std_share: float = 0.2
+    max_turn_std_radps: float = 0.03
     speed_drift_mps: float = 2.0
     yaw_drift_radps: float = 0.25
     gate: float = 4.0
@@ -131,8 +134,9 @@ class OwnMotion:
             return
         speed, yaw, pitch, _ = (float(v) / dt_s for v in fit.motion)
         speed_var, yaw_var = (float(v) / dt_s**2 for v in np.diag(fit.cov)[:2])
-        self.turn = Turn(yaw, pitch)
-        self._yaw = self._yaw.updated(yaw, yaw_var, c.gate, c.retries)
+        if yaw_var <= c.max_turn_std_radps**2:
+            self.turn = Turn(yaw, pitch)
+            self._yaw = self._yaw.updated(yaw, yaw_var, c.gate, c.retries)
         limit = max(c.max_speed_std_mps, c.max_speed_std_share * abs(speed))
         if fit.on_road and speed_var <= limit**2:
             self._speed = self._speed.updated(speed, speed_var, c.gate, c.retries)

@@ -14,6 +14,7 @@ from data.camera import Camera, mounting_pose
 from data.types import Detections, EgoMotion, Surfaces
 from perception.flow import follow, small_grey
 from perception.own_motion import OwnMotion
+from perception.pair_fit import PairFit
 from tools.snapshot import decode, encode
 
 WIDTH, HEIGHT, DT_S = 640, 360, 0.05
@@ -168,6 +169,21 @@ def test_a_plain_road_leaves_the_speed_unknown_and_turning_known() -> None:
     assert found is not None
     assert math.isnan(found.speed_mps) and math.isnan(found.speed_std_mps)
     assert found.yaw_rate_radps == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("std_radps", "known"), [(0.005, True), (0.2, False)])
+def test_a_turning_that_two_pictures_hardly_tell_is_unknown(
+    std_radps: float, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a wrong speed is tried first: the points that are left fit nearly any turning."""
+    cov = np.diag([1.0, (std_radps * DT_S) ** 2, 1e-6, 1e-6])
+    fit = PairFit(np.array([0.0, 0.02, 0.0, 0.0]), cov, False, 0.1)
+    monkeypatch.setattr("perception.own_motion.fit_pair", lambda *_: fit)
+    own = OwnMotion()
+    for i, at in enumerate(driven(0.0, 0.0, 4)):
+        seen = own.update(picture(at), round(i * DT_S * 1e9), camera(), NONE, road())
+    assert (own.turn is not None) == known
+    assert (seen is not None) == known
 
 
 def test_an_even_grey_picture_is_unknown() -> None:
