@@ -110,7 +110,8 @@ def _text(file: Path, name: str, layout: str) -> DriveDetections:
     else:
         frame, kind, xyxy, score = _kitti_results(rows)
     whole = (frame == np.round(frame)) & (frame >= 0) & (frame < _MAX_FRAME)
-    rows.refuse(~whole, "a frame number first")
+    first = int(layout == "mot")
+    rows.refuse(~whole, f"a frame number from {first} to {_MAX_FRAME - 1 + first} first")
     back = np.zeros(len(frame), np.bool_)
     back[1:] = frame[1:] < frame[:-1]
     rows.refuse(back, "frames in rising order, each in one piece")
