@@ -53,22 +53,23 @@ _GRID: dict[str, list[dict[str, Any]]] = {
     "SORTTracker": [
         {"minimum_consecutive_frames": n, "minimum_iou_threshold": iou,
          "track_activation_threshold": 0.1, "min_score": s}
-        for n, iou, s in product((1, 2, 3), (0.1, 0.3), (0.3, 0.45))
+        for n, iou, s in product((1, 2, 3), (0.01, 0.1, 0.3), (0.3, 0.45))
     ],
     "ByteTrackTracker": [
         {"minimum_consecutive_frames": n, "minimum_iou_threshold": iou,
          "track_activation_threshold": s, "high_conf_det_threshold": s, "min_score": 0.1}
-        for n, iou, s in product((1, 2), (0.1, 0.3), (0.4, 0.6))
+        for n, iou, s in product((1, 2), (0.01, 0.1, 0.3), (0.4, 0.6))
     ],
     "OCSORTTracker": [
         {"minimum_consecutive_frames": n, "minimum_iou_threshold": iou,
          "high_conf_det_threshold": 0.4, "min_score": s}
-        for n, iou, s in product((1, 3), (0.1, 0.3), (0.3, 0.45))
+        for n, iou, s in product((1, 3), (0.01, 0.1, 0.3), (0.3, 0.45))
     ],
     "CBIoUTracker": [
         {"minimum_consecutive_frames": n, "minimum_iou_threshold_first_assoc": iou,
-         "track_activation_threshold": s, "high_conf_det_threshold": s, "min_score": 0.1}
-        for n, iou, s in product((1, 2), (0.1, 0.2), (0.4, 0.6))
+         "track_activation_threshold": s, "high_conf_det_threshold": s,
+         "buffer_ratio_first": wide, "buffer_ratio_second": wide + 0.2, "min_score": 0.1}
+        for n, iou, s, wide in product((1, 2), (0.1, 0.2), (0.4, 0.6), (0.3, 0.8))
     ],
 }  # fmt: skip
 
