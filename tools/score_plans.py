@@ -3,7 +3,7 @@
     frames, with_plan          frames, and the share of them with a plan to follow
     status, reasons            how often each occurs; numbers in reasons are left out
     time_to_collision          share of plans that stay 0.95 s or more from a collision with what
-                               was tracked, looking 3 s ahead; the least one and its frame
+                               was tracked, looking 3 s ahead; the least one, its frame and track
     comfort                    share of plans within all limits, and how often each is crossed
     progress                   planned length, and way within 3 s, median and 10th percentile
     on_drivable                share of the plans' length that lies where the network saw drivable
@@ -60,6 +60,7 @@ class Row:
     over: tuple[str, ...]
     side_m: float
     on_drivable: float
+    collision_track: int | None = None
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
@@ -105,17 +106,18 @@ def _path_of(row: dict[str, Any]) -> PlannedPath:
     return PlannedPath(*points.T)
 
 
-def _others_of(row: dict[str, Any]) -> Others:
-    """What was tracked, seen lately and has a place and a velocity."""
-    kept = []
+def _others_of(row: dict[str, Any]) -> tuple[list[int], Others]:
+    """What was tracked, seen lately and has a place and a velocity: track ids, and the objects."""
+    ids, kept = [], []
     for t in row.get("tracks", []):
         known = t["position_m"] is not None and t["velocity_mps"] is not None
         if known and t["class"] in SIZE_M and t["since_update_s"] <= _SEEN_WITHIN_S:
+            ids.append(int(t["id"]))
             kept.append([*t["position_m"], *t["velocity_mps"], *SIZE_M[t["class"]]])
     values = np.array(kept, np.float64).reshape(-1, 6)
     if not np.isfinite(values).all():
         raise ValueError("places and velocities of tracks must be finite")
-    return Others(*values.T)
+    return ids, Others(*values.T)
 
 
 def _share_of(row: dict[str, Any]) -> float:
@@ -132,11 +134,13 @@ def score_row(row: dict[str, Any], limits: Limits) -> Row:
     step = np.hypot(np.diff(path.x_m), np.diff(path.y_m))
     s = np.concatenate([[0.0], np.cumsum(step)])
     way = float(np.interp(limits.horizon_s, path.t_s, s))
-    found = times_to_collision_s(path, _others_of(row), horizon_s=limits.horizon_s)
+    ids, others = _others_of(row)
+    found = times_to_collision_s(path, others, horizon_s=limits.horizon_s)
+    first = float(found.min(initial=math.inf))
+    hit = ids[int(found.argmin())] if math.isfinite(first) else None
     side = float(np.interp(_AHEAD_M, s, path.y_m)) if s[-1] >= _AHEAD_M else math.nan
     over = tuple(uncomfortable(peaks(path), limits))
-    nearest = float(found.min(initial=math.inf))
-    return Row(*head, float(s[-1]), way, nearest, over, side, _share_of(row))
+    return Row(*head, float(s[-1]), way, first, over, side, _share_of(row), hit)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -167,6 +171,7 @@ def summary(rows: Sequence[Row], limits: Limits) -> dict[str, Any]:
             "within_limit": safe / count if plans else nan,
             "least_s": first.collision_s if first is not None and hit else nan,
             "frame": first.index if first is not None and hit else None,
+            "track": first.collision_track if first is not None and hit else None,
         },
         "comfort": {
             "within_limits": sum(not r.over for r in plans) / count if plans else nan,
@@ -197,13 +202,15 @@ def _csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["index", "status", "length_m", "way_m", "collision_s", "on_drivable", "over", "reason"]
-    )
+        ["index", "status", "length_m", "way_m", "collision_s", "collision_track", "on_drivable",
+         "over", "reason"]
+    )  # fmt: skip
     for r in rows:
         cells = [f"{v:.3f}" if math.isfinite(v) else "" for v in (r.length_m, r.way_m)]
         time = f"{r.collision_s:.1f}" if math.isfinite(r.collision_s) else ""
         share = f"{r.on_drivable:.3f}" if math.isfinite(r.on_drivable) else ""
-        writer.writerow([r.index, r.status, *cells, time, share, " ".join(r.over), r.reason])
+        track = "" if r.collision_track is None else r.collision_track
+        writer.writerow([r.index, r.status, *cells, time, track, share, " ".join(r.over), r.reason])
     return text.getvalue()
 
 
@@ -211,22 +218,27 @@ def _print(s: dict[str, Any]) -> None:
     ttc, comfort, way, limits = (
         s[k] for k in ("time_to_collision", "comfort", "progress", "limits")
     )
-    least = f", least {ttc['least_s']:.1f} s in frame {ttc['frame']}"
-    rows = {
-        "plans": f"{s['with_plan']:.1%} of {s['frames']} frames; {s['status']}",
-        "time to collision": f"{ttc['within_limit']:.1%} at {limits['collision_s']} s or more"
-        + (least if ttc["frame"] is not None else ""),
-        "comfort": f"{comfort['within_limits']:.1%} within limits; crossed {comfort['crossed']}",
-        "progress": f"{way['length_m']['median']:.1f} m planned, "
-        f"{way['way_within_horizon_m']['median']:.1f} m within {limits['horizon_s']:g} s",
-        "on drivable area": f"{s['on_drivable']['share']:.1%} of the length, as the network sees "
-        f"it; {s['on_drivable']['plans_from_95']:.1%} of the plans lie on it to 95 % or more",
-        "change": f"{s['change_m']['median']:.3f} m from frame to frame, 10 m ahead",
-    }
-    if math.isnan(s["on_drivable"]["share"]):  # a record of an earlier version
-        del rows["on drivable area"]
-    for name, text in rows.items():
-        print(f"{name:18} {text}")
+    track = "" if ttc["track"] is None else f" (track {ttc['track']})"
+    least = "" if ttc["frame"] is None else f", least {ttc['least_s']:.1f} s in frame "
+    least += f"{ttc['frame']}{track}" if least else ""
+    on, change = s["on_drivable"], s["change_m"]
+    rows = {  # the figure that tells whether there is any, and all in words
+        "plans": (0.0, f"{s['with_plan']:.1%} of {s['frames']} frames; {s['status']}"),
+        "time to collision": (ttc["within_limit"],
+            f"{ttc['within_limit']:.1%} at {limits['collision_s']} s or more{least}"),
+        "comfort": (comfort["within_limits"],
+            f"{comfort['within_limits']:.1%} within limits; crossed {comfort['crossed']}"),
+        "progress": (way["length_m"]["median"],
+            f"{way['length_m']['median']:.1f} m planned, "
+            f"{way['way_within_horizon_m']['median']:.1f} m within {limits['horizon_s']:g} s"),
+        "on drivable area": (on["share"],
+            f"{on['share']:.1%} of the length, as the network sees it; {on['plans_from_95']:.1%} "
+            "of the plans lie on it to 95 % or more"),
+        "change": (change["median"],
+            f"{change['median']:.3f} m from frame to frame, 10 m ahead"),
+    }  # fmt: skip
+    for name, (figure, text) in rows.items():
+        print(f"{name:18} {'not known' if math.isnan(figure) else text}")
     for reason, count in list(s["reasons"].items())[:5]:
         print(f"{count:18} {reason}")
 

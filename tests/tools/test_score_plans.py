@@ -16,7 +16,7 @@ def line(index, speed=10.0, gap=None, status="OK", reason="", on=None):
     tracks = []
     if gap is not None:
         tracks = [{
-            "class": "vehicle", "position_m": [3.7 + gap, 0], "velocity_mps": [-speed, 0],
+            "id": 7, "class": "vehicle", "position_m": [3.7 + gap, 0], "velocity_mps": [-speed, 0],
             "since_update_s": 0.0,
         }]  # fmt: skip
     plan = {"status": status, "reason": reason, "length_m": 4 * speed, "points": points}
@@ -43,13 +43,13 @@ def test_scores_of_a_replay(tmp_path, capsys):
     assert s["reasons"] == {"vehicle # m ahead: stopping": 1}
     ttc = s["time_to_collision"]
     assert ttc["within_limit"] == pytest.approx(2 / 3)
-    assert (ttc["least_s"], ttc["frame"]) == (pytest.approx(0.5), 1)
+    assert (ttc["least_s"], ttc["frame"], ttc["track"]) == (pytest.approx(0.5), 1, 7)
     assert s["comfort"] == {"within_limits": 1.0, "crossed": {}}
     assert s["progress"]["way_within_horizon_m"]["median"] == pytest.approx(30)
     assert s["change_m"]["median"] == 0
     rows = (tmp_path / "s/plans.csv").read_text().splitlines()
-    assert len(rows) == 5 and rows[2].startswith("1,OK,40.000,30.000,0.5,")
-    assert "time to collision" in capsys.readouterr().out
+    assert len(rows) == 5 and rows[2].startswith("1,OK,40.000,30.000,0.5,7,")
+    assert "least 0.5 s in frame 1 (track 7)" in capsys.readouterr().out
 
 
 def test_the_share_on_drivable_area_counts_metres(tmp_path):
@@ -58,15 +58,17 @@ def test_the_share_on_drivable_area_counts_metres(tmp_path):
     assert main(["score-plans", str(run), "--out", str(tmp_path / "s")]) == 0
     s = json.loads((tmp_path / "s/plans.json").read_text())["on_drivable"]
     assert s["share"] == pytest.approx((40 + 10) / 60) and s["plans_from_95"] == 0.5
-    cells = [row.split(",")[5] for row in (tmp_path / "s/plans.csv").read_text().splitlines()]
+    cells = [row.split(",")[6] for row in (tmp_path / "s/plans.csv").read_text().splitlines()]
     assert cells == ["on_drivable", "1.000", "0.500", ""]
 
 
-def test_no_plan_at_all_has_no_scores(tmp_path):
+def test_no_plan_at_all_has_no_scores(tmp_path, capsys):
     run = written(tmp_path / "run", [line(0, 0, status="NO_SURFACE", reason="none")])
     assert main(["score-plans", str(run), "--out", str(tmp_path / "s")]) == 0
     s = json.loads((tmp_path / "s/plans.json").read_text())
     assert s["with_plan"] == 0 and s["time_to_collision"]["within_limit"] is None
+    printed = capsys.readouterr().out
+    assert "nan" not in printed and printed.count("not known") == 5
 
 
 @pytest.mark.parametrize(
