@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,8 @@ from perception.metrics.tracking_files import (
     score_kitti,
     score_mot,
 )
+from tools.bench_score_tracks import CLASSES, figures, greatest_difference, trackeval_scores
+from tools.bench_score_tracks import main as compare_speed
 
 A, B = (0.0, 0.0, 100.0, 100.0), (300.0, 0.0, 400.0, 100.0)
 
@@ -202,43 +202,6 @@ def test_malformed_files_are_named_with_their_line(
         kitti_truth(read_kitti(tmp_path / "labels.txt"), "Car")
 
 
-# what the reference is asked in its own environment: scores of every class, drive by drive
-_REFERENCE = """
-import contextlib, io, json, sys
-from pathlib import Path
-import trackeval
-labels, found, work = map(Path, sys.argv[1:])
-(work / "gt/label_02").mkdir(parents=True); (work / "tr/ours/data").mkdir(parents=True)
-rows = []
-for f in sorted(labels.glob("*.txt")):
-    (work / "gt/label_02" / f.name).write_text(f.read_text())
-    (work / "tr/ours/data" / f.name).write_text((found / f.name).read_text())
-    frames = [int(r.split()[0]) for p in (f, found / f.name) for r in p.read_text().splitlines()]
-    rows.append(f"{f.stem} empty 000000 {max(frames) + 1:06d}")
-(work / "gt/evaluate_tracking.seqmap.training").write_text("\\n".join(rows) + "\\n")
-with contextlib.redirect_stdout(io.StringIO()):
-    data = trackeval.datasets.Kitti2DBox(dict(
-        GT_FOLDER=str(work / "gt"), TRACKERS_FOLDER=str(work / "tr"), PRINT_CONFIG=False))
-    metrics = [trackeval.metrics.HOTA(), trackeval.metrics.CLEAR(dict(PRINT_CONFIG=False)),
-               trackeval.metrics.Identity(dict(PRINT_CONFIG=False))]
-    out = {}
-    for name in ("car", "pedestrian"):
-        parts = {}
-        for drive in data.seq_list:
-            d = data.get_preprocessed_seq_data(data.get_raw_seq_data("ours", drive), name)
-            for m in metrics:
-                parts.setdefault(m.get_name(), {})[drive] = m.eval_sequence(d)
-        out[name] = {k: v for m in metrics
-                     for k, v in m.combine_sequences(parts[m.get_name()]).items()}
-print(json.dumps(out, default=lambda a: a.tolist()))
-"""
-_THEIR_NAMES = {
-    "MOTA": "MOTA", "MOTP": "MOTP", "IDF1": "IDF1", "IDR": "IDR", "IDP": "IDP",
-    "switches": "IDSW", "fragmentations": "Frag", "mostly_tracked": "MT", "partly_tracked": "PT",
-    "mostly_lost": "ML", "misses": "CLR_FN", "false_alarms": "CLR_FP",
-}  # fmt: skip
-
-
 def shaken(source: Path, target: Path, rng: np.random.Generator) -> None:
     """Tracks made of labels: boxes shaken, some lost, some with another's id, some of nothing."""
     lines = []
@@ -272,18 +235,31 @@ def test_equal_to_the_reference_on_real_labels(realdata: Path, tmp_path: Path) -
     rng = np.random.default_rng(0)
     for file in sorted(labels.glob("*.txt")):
         shaken(file, found / file.name, rng)
-    run = subprocess.run(
-        [os.environ["ROADSTACK_TRACKEVAL_PYTHON"], "-c", _REFERENCE, labels, found, tmp_path / "w"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    theirs = json.loads(run.stdout.splitlines()[-1])
-    for name in ("Car", "Pedestrian"):
+    theirs = trackeval_scores(os.environ["ROADSTACK_TRACKEVAL_PYTHON"], labels, found)["scores"]
+    ours = {}
+    for name in CLASSES:
         counts = TrackCounts()
         for file in sorted(labels.glob("*.txt")):
             counts += score_kitti(read_kitti(file), read_kitti(found / file.name), name)
-        scores, reference = counts.scores(), theirs[name.lower()]
+        scores = counts.scores()
         assert scores["switches"] > 20 and 0.4 < scores["HOTA"] < 0.9
-        for key, values in counts.curves().items():
-            np.testing.assert_allclose(values, reference[key], atol=1e-9, rtol=0, err_msg=key)
-        for key, their_key in _THEIR_NAMES.items():
-            assert scores[key] == pytest.approx(reference[their_key], abs=1e-9), key
+        ours[name] = figures(counts)
+    assert set(ours) == set(theirs)
+    assert greatest_difference(ours, theirs) <= 1e-9
+
+
+def test_a_difference_is_found_and_never_hidden_by_nan() -> None:
+    ours = {"Car": {"MOTA": 0.5, "HOTA": [0.1, 0.2]}}
+    assert greatest_difference(ours, ours) == 0
+    other = {"Car": {"MOTA": 0.5, "HOTA": [0.1, 0.3]}}
+    assert greatest_difference(ours, other) == pytest.approx(0.1)
+    assert math.isnan(greatest_difference(ours, {"Car": {"MOTA": math.nan, "HOTA": [0.1, 0.2]}}))
+
+
+def test_the_comparison_refuses_what_it_cannot_score(tmp_path: Path, capsys) -> None:
+    (tmp_path / "0000.txt").write_text("")
+    argv = ["--labels", str(tmp_path), "--tracks", str(tmp_path), "--trackeval", "/nowhere/python"]
+    assert compare_speed(argv) == 2
+    assert "--trackeval /nowhere/python: cannot score" in capsys.readouterr().err
+    assert compare_speed(["--labels", str(tmp_path), "--tracks", "/nowhere", *argv[4:]]) == 2
+    assert "expected the tracks of each drive" in capsys.readouterr().err
