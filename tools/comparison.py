@@ -90,6 +90,8 @@ def check_comparable(a: Run, b: Run) -> None:
         InputError: naming what differs.
     """
     where = f"{a.folder} and {b.folder}: cannot be compared"
+    if a.record.pixel_classes != b.record.pixel_classes:
+        raise InputError(f"{where}: only one gives each pixel a class, or their classes differ")
     one, two = a.record.about.get("protocol", {}), b.record.about.get("protocol", {})
     for key in sorted((set(one) | set(two)) - {"intervals"}):  # those are drawn anew
         if one.get(key) != two.get(key):
@@ -105,8 +107,6 @@ def check_comparable(a: Run, b: Run) -> None:
     for task, counts in a.record.surfaces.items():
         if not np.array_equal(counts[:, 0] >= 0, b.record.surfaces[task][:, 0] >= 0):
             raise InputError(f"{where}: '{task}' is not scored on the same frames in both")
-    if a.record.pixel_classes != b.record.pixel_classes:
-        raise InputError(f"{where}: only one gives each pixel a class, or their classes differ")
     if not np.array_equal(a.record.pixels.sum(axis=2), b.record.pixels.sum(axis=2)):
         raise InputError(f"{where}: they have other labels; expected the same data and split")
     if (a.tracks is None) != (b.tracks is None):

@@ -102,7 +102,8 @@ def worst_pictures(
 def _key(record: FrameRecord) -> str:
     """What the pictures show, and why these."""
     objects = bool(record.classes)
-    surfaces = any((counts[:, 1] > 0).any() for counts in record.surfaces.values())
+    looks = {"drivable": "drivable area is green", "lane": "lane lines are yellow"}
+    surfaces = [looks[k] for k, counts in record.surfaces.items() if (counts[:, 0] >= 0).any()]
     parts = ["Left what is labelled, right what was predicted."]
     if objects:
         parts.append(
@@ -110,7 +111,7 @@ def _key(record: FrameRecord) -> str:
             "red ones do not (left: missed), grey dashed ones are ignored."
         )
     if surfaces:
-        parts.append("Drivable area is green, lane lines are yellow.")
+        parts.append(f"{', '.join(surfaces).capitalize()}.")
     if objects and surfaces:
         parts.append(
             "Half of the frames have the most wrong objects, the others the lowest IoU of a "

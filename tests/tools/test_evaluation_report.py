@@ -210,7 +210,13 @@ def test_the_page_is_self_contained_and_escaped(runs, name):
     assert EVIL not in text and "&lt;script&gt;" in text
     assert "url(" not in text and "http://" not in text and "https://" not in text
     assert len(text) < 10e6
-    for part in ("Headline figures", "Confusion matrix", "What goes wrong", "worst frames"):
+    for part in (
+        "Headline figures",
+        "Confusion matrix",
+        "What goes wrong",
+        "worst frames",
+        "Drivable area is green, lane lines are yellow.",
+    ):
         assert part in text
 
 
