@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +248,75 @@ def test_equal_to_the_reference_on_real_labels(realdata: Path, tmp_path: Path) -
         ours[name] = figures(counts)
     assert set(ours) == set(theirs)
     assert greatest_difference(ours, theirs) <= 1e-9
+
+
+# what the reference is asked on MOT sequences, in its own environment
+_MOT_REFERENCE = """
+import contextlib, io, json, sys
+from pathlib import Path
+import trackeval
+work, lengths = Path(sys.argv[1]), json.loads(sys.argv[2])
+with contextlib.redirect_stdout(io.StringIO()):
+    data = trackeval.datasets.MotChallenge2DBox(dict(
+        GT_FOLDER=str(work / "gt"), TRACKERS_FOLDER=str(work / "tr"), TRACKERS_TO_EVAL=["ours"],
+        BENCHMARK="MOT17", SKIP_SPLIT_FOL=True, SEQ_INFO=lengths, PRINT_CONFIG=False,
+        GT_LOC_FORMAT="{gt_folder}/{seq}/gt/gt.txt"))
+    metrics = [trackeval.metrics.HOTA(), trackeval.metrics.CLEAR(dict(PRINT_CONFIG=False)),
+               trackeval.metrics.Identity(dict(PRINT_CONFIG=False))]
+    parts = {}
+    for drive in data.seq_list:
+        raw = data.get_raw_seq_data("ours", drive)
+        d = data.get_preprocessed_seq_data(raw, "pedestrian")
+        for m in metrics:
+            parts.setdefault(m.get_name(), {})[drive] = m.eval_sequence(d)
+    out = {k: v for m in metrics for k, v in m.combine_sequences(parts[m.get_name()]).items()}
+print(json.dumps(out, default=lambda a: a.tolist()))
+"""
+
+
+def mot_sequence(rng: np.random.Generator, frames: int) -> tuple[str, str]:
+    """Labels of walking persons and of everything that MOT does not judge, and tracks of them."""
+    labels, found = [], []
+    for i in range(1, 25):
+        kind = int(rng.choice([1, 1, 1, 1, 2, 3, 7, 8, 12]))
+        at, step = rng.uniform(0, 600, 2), rng.normal(0, 3, 2)
+        size = rng.uniform(20, 90) * np.array([1.0, 2.2])
+        shown = int(rng.random() < 0.9)  # 0: not judged
+        for f in range(int(rng.integers(1, 10)), int(rng.integers(frames // 2, frames + 1))):
+            box = [*(at + f * step), *size]
+            text = ",".join(f"{v:.2f}" for v in box)
+            labels.append(f"{f},{i},{text},{shown},{kind},1")
+            if rng.random() < 0.85:
+                near = np.array(box) + rng.normal(0, 0.07, 4) * np.tile(size, 2)
+                text = ",".join(f"{v:.2f}" for v in near)
+                found.append(f"{f},{i + 100 * (f > frames / 2 and i % 3 == 0)},{text},0.8,-1,-1,-1")
+    for f in range(1, frames, 3):
+        found.append(f"{f},{900 + f},{rng.uniform(0, 600):.2f},50.00,30.00,60.00,0.4,-1,-1,-1")
+    return "\n".join(labels) + "\n", "\n".join(found) + "\n"
+
+
+@pytest.mark.skipif(
+    "ROADSTACK_TRACKEVAL_PYTHON" not in os.environ,
+    reason="ROADSTACK_TRACKEVAL_PYTHON names no interpreter with trackeval",
+)
+def test_mot_equals_the_reference(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    lengths, counts = {f"M{k}": 40 + 7 * k for k in range(4)}, TrackCounts()
+    (tmp_path / "tr/ours/data").mkdir(parents=True)
+    for name, frames in lengths.items():
+        labels, tracks = tmp_path / f"gt/{name}/gt/gt.txt", tmp_path / f"tr/ours/data/{name}.txt"
+        labels.parent.mkdir(parents=True)
+        for path, text in zip((labels, tracks), mot_sequence(rng, frames), strict=True):
+            path.write_text(text)
+        counts += score_mot(read_mot(labels), read_mot(tracks))
+    python = os.environ["ROADSTACK_TRACKEVAL_PYTHON"]
+    done = subprocess.run(
+        [python, "-c", _MOT_REFERENCE, tmp_path, json.dumps(lengths)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    ours, theirs = figures(counts), json.loads(done.stdout.splitlines()[-1])
+    assert 0.3 < counts.scores()["HOTA"] < 0.95 and ours["IDSW"] > 5
+    assert greatest_difference({"": ours}, {"": theirs}) <= 1e-9
 
 
 def test_a_difference_is_found_and_never_hidden_by_nan() -> None:
