@@ -44,9 +44,9 @@ def _figures_table(rows: Mapping[str, Difference]) -> Html:
         change = "-" if math.isnan(c.value) else signed(c.value, count)
         note = "few boxes: not judged" if key in few else ""
         both = [f"{v:.0f}" if count else number(v) for v in (d.a, d.b)]
-        cells.append([figure_name(key), *both, change, span, bar, verdict, note])
+        cells.append([figure_name(key), *both, change, verdict, span, bar, note])
     scale = p.ends(f"{-most:.2g}", f"+{most:.2g}")
-    return p.table(["figure", "A", "B", "B - A", "95 % interval", scale, "", ""], cells)
+    return p.table(["figure", "A", "B", "B - A", "", "95 % interval", scale, ""], cells)
 
 
 def _of_few_boxes(key: str, d: Difference) -> bool:
