@@ -239,6 +239,8 @@ class CostGrid:
             metre; inf cannot be driven.
         kind: (rows, cols) uint8: what a cell is, see ``Cell``.
         clearance_m: (rows, cols) float32, distance to the nearest cell that cannot be driven.
+        frames: how many its ground was fused from; 1: its own alone, as wherever the own motion
+            since the last one is unknown.
     """
 
     cost: F32
@@ -247,6 +249,7 @@ class CostGrid:
     resolution_m: float
     origin_m: tuple[float, float]
     t_ns: int
+    frames: int = 1
 
     def __post_init__(self) -> None:
         _array(self, "cost", np.float32, None, None)

@@ -8,7 +8,7 @@ from the own lane's middle; infinite off the road and where the vehicle would no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data.types import Cell, CostGrid, Scene
 from planning.corridor import Corridor, along_lines, trace
+from planning.fusion import Evidence, Fused, FusionConfig, Way, fused
 from planning.grid import GridSpec
 from planning.ground import GroundView, ground_view, hidden_by_boxes, project, project_thin
 from planning.obstacles import Footprints, footprints, is_obstacle
@@ -44,6 +45,7 @@ class CostConfig:
         centre_weight: at half a lane from the own lane's middle, growing with the square.
         outside_weight: outside the own lane.
         tight_weight: where the start leaves less room than the vehicle needs.
+        fusion: of the ground over frames.
     """
 
     drivable_threshold: float = 0.5
@@ -59,6 +61,7 @@ class CostConfig:
     centre_weight: float = 2.0
     outside_weight: float = 4.0
     tight_weight: float = 30.0
+    fusion: FusionConfig = field(default_factory=FusionConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,7 @@ class Survey:
         objects: footprints of what can be run into.
         first_m: x of the first seen road straight ahead; NaN when there is none.
         far_m: x beyond which nothing is seen at all.
+        ground: what is known of the ground, for the next frame to go on from.
     """
 
     grid: CostGrid
@@ -78,12 +82,14 @@ class Survey:
     objects: Footprints
     first_m: float
     far_m: float
+    ground: Fused
 
 
-def _first_road_row(road: Mask, spec: GridSpec, config: CostConfig) -> int:
+def _first_road_row(road: Mask, shown: Mask, spec: GridSpec, config: CostConfig) -> int:
     """First of three rows of road straight ahead; -1 when none lies within ``blind_m``."""
-    band = road[:, spec.col_of(-0.9) : spec.col_of(0.9) + 1]
-    is_road = band.mean(axis=1) >= 0.5
+    a, b, reach = spec.col_of(-0.9), spec.col_of(0.9) + 1, 2 * _disc_cells(spec, config)
+    band = _closed(road[:, max(a - reach, 0) : b + reach], spec, config)[:, min(a, reach) :]
+    is_road = (band[:, : b - a] & shown[:, a:b]).mean(axis=1) >= 0.5
     runs = is_road[:-2] & is_road[1:-1] & is_road[2:]
     hits = np.flatnonzero(runs[: spec.row_of(config.blind_m)])
     return int(hits[0]) if len(hits) else -1
@@ -107,6 +113,15 @@ def _fill_wedge(kind: U8, seen: Mask, first: int, spec: GridSpec, vehicle: Vehic
     kind[(rows < first_road) & ok] = Cell.ROAD
     half = vehicle.half_width_m + 0.6
     kind[:first, spec.col_of(-half) : spec.col_of(half) + 1] = Cell.ROAD
+
+
+def _recall(kind: U8, ground: _Ground, config: CostConfig) -> None:
+    """Take ground out of view for road where it was seen to be, in place.
+
+    What was seen not to be road is not taken from memory: it may have been what has moved since.
+    """
+    remembered = ground.known.odds >= config.fusion.known_odds
+    kind[(kind == Cell.UNKNOWN) & ~ground.hidden & remembered] = Cell.ROAD
 
 
 def _paint(kind: U8, objects: Footprints, spec: GridSpec) -> None:
@@ -162,26 +177,58 @@ def _costs(
     return np.where(road & (fits | near), cost, np.inf).astype(np.float32)
 
 
-def _kinds(
-    scene: Scene, view: GroundView, objects: Footprints, spec: GridSpec, config: CostConfig
-) -> tuple[U8, U8, Mask]:
-    """Kinds without objects and wedge, lines along the road, and cells hidden behind objects."""
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """Kinds without objects and wedge, lines along the road, cells hidden behind objects, the
+    first row of road seen (-1: none), and what is known after this frame."""
+
+    kind: U8
+    line: U8
+    hidden: Mask
+    first: int
+    known: Fused
+
+
+def _ground(
+    scene: Scene, view: GroundView, spec: GridSpec, config: CostConfig, last: Fused | None,
+    way: Way | None,
+) -> _Ground:  # fmt: skip
     drivable = project(view, scene.surfaces.drivable)
     lane = project_thin(view, scene.surfaces.lane)
     boxes = scene.tracks.xyxy[is_obstacle(scene.tracks.class_id)]
     hidden = hidden_by_boxes(view, boxes, scene.surfaces)
-    seen = np.isfinite(drivable)
-    k = max(1, round(config.close_m / spec.resolution_m)) | 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k))
     with np.errstate(invalid="ignore"):
-        road = (drivable > config.drivable_threshold).astype(np.uint8)
+        road = drivable > config.drivable_threshold
         line = (lane > config.lane_threshold).astype(np.uint8)
-    road = np.asarray(cv2.morphologyEx(road, cv2.MORPH_CLOSE, disc))
+    shown = np.isfinite(drivable) & ~hidden
+    first = _first_road_row(road, shown, spec, config)
+    told = np.where(shown, drivable, np.float32(np.nan))
+    # the frame's own, and no evidence against road: the bonnet, and what shows past the outline
+    # of an object that will have moved
+    rim = cv2.dilate(hidden.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
+    rim[: max(first, 0)] = True
+    told[rim & ~road] = np.nan
+    evidence = Evidence(told, view.std_m, config.drivable_threshold)
+    known = fused(last, way, evidence, spec, scene.t_ns, config.fusion)
+    if known.frames > 1:
+        road = np.where(rim, road, known.odds > 0)
+        first = first if first >= 0 else _first_road_row(road, shown, spec, config)
     kind = np.full(road.shape, Cell.UNKNOWN, np.uint8)
-    kind[seen] = Cell.OFF_ROAD
-    kind[seen & (road > 0)] = Cell.ROAD
-    kind[hidden] = Cell.UNKNOWN
-    return kind, along_lines(line, spec.resolution_m), hidden
+    kind[shown] = Cell.OFF_ROAD
+    kind[shown & _closed(road, spec, config)] = Cell.ROAD
+    return _Ground(kind, along_lines(line, spec.resolution_m), hidden, first, known)
+
+
+def _disc_cells(spec: GridSpec, config: CostConfig) -> int:
+    return max(1, round(config.close_m / spec.resolution_m)) | 1
+
+
+def _closed(road: Mask, spec: GridSpec, config: CostConfig) -> Mask:
+    """Road with its narrow holes and notches closed."""
+    k = _disc_cells(spec, config)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k))
+    out = cv2.morphologyEx(road.astype(np.uint8), cv2.MORPH_CLOSE, disc)
+    return np.asarray(out, dtype=np.bool_)
 
 
 def survey(
@@ -190,21 +237,30 @@ def survey(
     vehicle: Vehicle,
     config: CostConfig | None = None,
     view: GroundView | None = None,
+    last: Fused | None = None,
+    way: Way | None = None,
 ) -> Survey:
-    """Build the cost grid and keep what a planner needs beside it; see ``build_cost_grid``."""
+    """Build the cost grid and keep what a planner needs beside it; see ``build_cost_grid``.
+
+    Args:
+        last: the ground as known after the last frame, and the ``way`` driven since; with either
+            None the frame stands alone.
+    """
     config = config or CostConfig()
     surfaces = scene.surfaces
     if view is None:
         view = ground_view(scene.camera, spec, surfaces.drivable.shape, surfaces.scale)
     objects = footprints(scene.tracks, scene.camera, vehicle)
-    kind, line, hidden = _kinds(scene, view, objects, spec, config)
-    first = _first_road_row(kind == Cell.ROAD, spec, config)
+    ground = _ground(scene, view, spec, config, last, way)
+    kind, line, hidden, first = ground.kind, ground.line, ground.hidden, ground.first
     corridor = None
     if first >= 0:
         edge = (kind == Cell.OFF_ROAD).astype(np.uint8)
         edge[spec.row_of(view.far_m - DIM_M) :] = 0
         corridor = trace(line, edge, first, spec)
         _fill_wedge(kind, view.seen, first, spec, vehicle)
+        if ground.known.frames > 1:
+            _recall(kind, ground, config)
     kind[(kind == Cell.ROAD) & (line > 0)] = Cell.LANE_LINE
     _paint(kind, objects, spec)
     shut = (kind == Cell.OFF_ROAD) | (kind == Cell.OBSTACLE) | (hidden & (kind == Cell.UNKNOWN))
@@ -212,9 +268,11 @@ def survey(
     cost = np.full(kind.shape, np.inf, np.float32)
     if corridor is not None:
         cost = _costs(kind, line, clearance, corridor, first, spec, vehicle, config)
-    grid = CostGrid(cost, kind, clearance, spec.resolution_m, spec.origin_m, scene.t_ns)
+    grid = CostGrid(
+        cost, kind, clearance, spec.resolution_m, spec.origin_m, scene.t_ns, ground.known.frames
+    )  # fmt: skip
     first_m = first * spec.resolution_m if first >= 0 else float("nan")
-    return Survey(grid, corridor, objects, first_m, view.far_m)
+    return Survey(grid, corridor, objects, first_m, view.far_m, ground.known)
 
 
 def build_cost_grid(

@@ -6,6 +6,7 @@ The look-up from cells to map pixels depends only on camera, grid and map size: 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ Mask = NDArray[np.bool_]
 # Beyond this a map row covers so much ground that neither an edge nor a distance can be told.
 # Of the reduced surface maps (quarter size) it is about 1 m for a row of the full picture.
 MAX_ROW_SPAN_M = 4.0
+_NOD_RAD = 0.004  # standard deviation of the pitch as a vehicle nods, whatever is calibrated
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,8 @@ class GroundView:
             that many map pixels: thin lines are widened by it before sampling, or the near
             ones would fall between the samples.
         far_m: x beyond which nothing straight ahead is seen.
+        std_m: (rows, cols) float32, standard deviation of where a cell's ground lies along the
+            view: by the camera's pitch, d^2 / height for each radian, and by the map's pixels.
     """
 
     u_px: F32
@@ -44,6 +48,7 @@ class GroundView:
     seen: Mask
     bands: tuple[tuple[int, int, int, int], ...]
     far_m: float
+    std_m: F32
 
 
 def _odd_levels(size_px: F64) -> NDArray[np.int64]:
@@ -90,9 +95,18 @@ def ground_view(
     mid = spec.cols // 2
     ahead = np.flatnonzero(seen[:, mid - 1 : mid + 1].any(axis=1))
     far_m = float((ahead[-1] + 1) * spec.resolution_m) if len(ahead) else 0.0
+    std_m = _std_m(camera, x, y, span_m)
     u32 = np.nan_to_num(u, nan=-9.0).clip(-9, 1e4).astype(np.float32)
     v32 = np.nan_to_num(v, nan=-9.0).clip(-9, 1e4).astype(np.float32)
-    return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid]), far_m)
+    return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid]), far_m, std_m)
+
+
+def _std_m(camera: Camera, x: F64, y: F64, span_m: F64) -> F32:
+    """See ``GroundView.std_m``; ``span_m``: ground that one row of the map covers."""
+    pitch = math.hypot(camera.angle_std_rad[0] if camera.angle_std_rad else 0.0, _NOD_RAD)
+    away = np.hypot(x - camera.vehicle_from_camera[0, 3], y - camera.vehicle_from_camera[1, 3])
+    std_m = np.hypot(away**2 / camera.height_m * pitch, span_m / math.sqrt(12))
+    return np.nan_to_num(std_m, nan=1e3).clip(0, 1e3).astype(np.float32)
 
 
 def project(view: GroundView, values: F32) -> F32:

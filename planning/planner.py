@@ -16,6 +16,7 @@ from data.types import Cell, CostGrid, Plan, PlanStatus, Scene
 from planning.astar import astar
 from planning.costmap import DIM_M, CostConfig, Survey, survey
 from planning.ends import ahead, end_of
+from planning.fusion import Fused, Way
 from planning.goal import choose_goal, find_lead
 from planning.grid import GridSpec
 from planning.ground import MAX_ROW_SPAN_M, GroundView, ground_view
@@ -80,6 +81,7 @@ class _Now:
     seen: Survey
     view: GroundView
     ego_mps: float | None
+    estimated: bool
     last: Curve | None
     calm: float
     lead_id: int | None
@@ -108,25 +110,27 @@ class Planner:
         self._view: GroundView | None = None
         self._view_key: tuple[object, ...] = ()
         self._last: _Memory | None = None
+        self._ground: Fused | None = None
 
     def reset(self) -> None:
         """Forget the last frame, for the start of another log."""
-        self._last = None
+        self._last = self._ground = None
 
-    def plan(
-        self,
-        scene: Scene,
-        ego_speed_mps: float | None = None,
-        now_ns: int | None = None,
-        yaw_rate_radps: float | None = None,
-    ) -> tuple[Plan, CostGrid]:
+    @property
+    def memory(self) -> tuple[_Memory | None, Fused | None]:
+        """All that the next plan depends on: the last one, and the ground as known so far."""
+        return self._last, self._ground
+
+    @memory.setter
+    def memory(self, held: tuple[_Memory | None, Fused | None]) -> None:
+        self._last, self._ground = held
+
+    def plan(self, scene: Scene, now_ns: int | None = None) -> tuple[Plan, CostGrid]:
         """Plan from one scene.
 
         Args:
-            scene: newest perception, in order of time.
-            ego_speed_mps: own speed; None where the log has none, the profile then starts at
-                the greatest allowed speed.
-            yaw_rate_radps: own turning, positive to the left; None where the log has none.
+            scene: newest perception, in order of time. Where its own speed is unknown, the
+                profile starts at the greatest allowed speed.
             now_ns: present time on the scene's clock, to judge its age; None: it is new.
 
         Returns:
@@ -135,18 +139,22 @@ class Planner:
         """
         begin = time.perf_counter()
         limit_s = self.config.deadline_s
-        ego, turning = _finite(ego_speed_mps), _finite(yaw_rate_radps)
-        ego = None if ego is None else max(0.0, ego)
+        speed, turning = _own_motion(scene)
+        ego = None if speed is None else max(0.0, speed)
         stale = self._stale(scene, now_ns)
         if stale:
             return self._stop_for(stale, scene, now_ns, ego), _unknown_grid(self.spec, scene.t_ns)
         if turning is not None:
             scene = replace(scene, tracks=without_own_turning(scene.tracks, turning))
-        view = self._view_of(scene)
-        seen = survey(scene, self.spec, self.vehicle, self.config.cost, view)
+        view, way = self._view_of(scene), self._way_to(scene.t_ns, speed, turning)
+        seen = survey(scene, self.spec, self.vehicle, self.config.cost, view, self._ground, way)
+        self._ground = seen.ground
+        guess = scene.ego is not None and scene.ego.estimated
+        # a guess of the turning would sway the path more than it steadies it
+        last = self._last_seen_from(scene.t_ns, ego, None if guess else turning)
         now = _Now(
-            seen, view, ego, self._last_seen_from(scene.t_ns, ego, turning),
-            self._calm_share(scene.t_ns), self._last.lead_id if self._last else None,
+            seen, view, ego, guess, last, self._calm_share(scene.t_ns),
+            self._last.lead_id if self._last else None,
             lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
         )  # fmt: skip
         self._last = self._plan_on(now, scene.t_ns)
@@ -197,6 +205,13 @@ class Planner:
         dt_s = (t_ns - self._last.t_ns) / 1e9
         return moved(self._last.curve, ego * dt_s, turning * dt_s)
 
+    def _way_to(self, t_ns: int, speed: float | None, turning: float | None) -> Way | None:
+        """The way since the last grid; None where it is unknown."""
+        if self._ground is None or speed is None or turning is None:
+            return None
+        dt_s = (t_ns - self._ground.t_ns) / 1e9
+        return Way(dt_s, speed * dt_s, turning * dt_s)
+
     def _view_of(self, scene: Scene) -> GroundView:
         s = scene.surfaces
         key = (s.drivable.shape, s.scale)
@@ -232,7 +247,8 @@ class Planner:
         last, calm = now.last, now.calm
         route = find_route(prover, guide, seen.first_m, last, calm, cfg.route, now.late)
         end = end_of(route, seen, now.view, lead, self.vehicle, cfg.speed, self.spec)
-        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, seen.far_m - DIM_M, cfg.useful_m)
+        told_m = seen.far_m - DIM_M
+        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, told_m, cfg.useful_m, now.estimated)
         plan = timed(route.curve, seen.objects, end, drive)
         plan = checked(plan, space.first_touch, seen.objects, lead, drive)
         if route.unfinished and plan.status == PlanStatus.BLOCKED:
@@ -241,8 +257,12 @@ class Planner:
         return _Memory(t_ns, route.curve, plan, lead_id)
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _own_motion(scene: Scene) -> tuple[float | None, float | None]:
+    """Own speed (m/s) and yaw rate (rad/s), None each where unknown."""
+    if scene.ego is None:
+        return None, None
+    speed, turning = scene.ego.speed_mps, scene.ego.yaw_rate_radps
+    return speed if math.isfinite(speed) else None, turning if math.isfinite(turning) else None
 
 
 def _unknown_grid(spec: GridSpec, t_ns: int) -> CostGrid:

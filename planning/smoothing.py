@@ -122,6 +122,7 @@ def moved(curve: Curve, along_m: float, turn_rad: float) -> Curve:
 
 
 _FADE_M = 9.0  # about the old curve's end
+_LEAD_IN_M = 5.0
 Proof = Callable[[Curve], int]
 
 
@@ -173,6 +174,8 @@ def blend(new: Curve, old: Curve, share: float, step_m: float, proof: Proof) -> 
     gap = was - new.y_m
     t = np.clip((new.x_m - end + _FADE_M / 3) / _FADE_M, 0.0, 1.0)
     gap *= 1 - t * t * (3 - 2 * t)  # no kink where the old curve ends
+    t = np.clip(new.x_m / _LEAD_IN_M, 0.0, 1.0)
+    gap *= t * t * (3 - 2 * t)  # the vehicle is where it is, however the old curve went
     news_m = 0.4 + 0.04 * new.x_m
     pull = share * gap / (1 + (gap / news_m) ** 4)
     mixed = curve_of(resample(np.column_stack([new.x_m, new.y_m + pull]), step_m))

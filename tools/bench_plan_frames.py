@@ -42,7 +42,7 @@ from tools.path_on_road import STEP_M, labels_along, on_bonnet
 from tools.stack import Stack
 
 _SHOWN = 3  # times a single frame is shown
-_PLANNED_M = 3.0  # and more is a path
+_PLANNED_M = 3.0 - 1e-6  # and more is a path; lengths are sums of steps
 _SAME_IOU = 0.5
 _WORST = 9  # frames drawn
 _ON, _OFF, _UNSEEN = (0, 200, 0), (0, 0, 255), (255, 255, 0)
@@ -110,7 +110,7 @@ def replayed(
             yield sample, stack.step(frame)
         return
     for sample in samples:
-        stack = Stack(model)
+        stack = Stack(model, camera_motion=False)  # the same picture again is no standing still
         frame = Frame(sample.image, 0, 0)
         stack.look_ahead([frame])
         for i in range(_SHOWN):

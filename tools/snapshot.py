@@ -30,6 +30,7 @@ _MODULES = {
     "VanishingPoint": "perception.horizon",
     "VanishingPointFilter": "perception.horizon",
     "Curve": "planning.smoothing",
+    "Fused": "planning.fusion",
     "_Memory": "planning.planner",
     "_Kept": "planning.fallback",
     "Histogram": "tools.tally",

@@ -210,14 +210,16 @@ class Stack:
             for name, (part, constant) in held.items()
         }
         # copied, as the writing thread reads it while the stack goes on
-        return copy.deepcopy({**parts, "plan": self.planner._last, "t_ns": self._last_t_ns})
+        plan, ground = self.planner.memory
+        return copy.deepcopy({**parts, "plan": plan, "ground": ground, "t_ns": self._last_t_ns})
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a ``state``."""
         for name in ("tracker", "camera", "camera_check", "last_plan", "own"):
             if name in state:
                 vars(getattr(self, name)).update(state[name])
-        self.planner._last, self._last_t_ns = state["plan"], state["t_ns"]
+        self.planner.memory = state["plan"], state["ground"]
+        self._last_t_ns = state["t_ns"]
 
     def step(
         self, frame: Frame, unusable: str = "", deadline: Deadline | None = None
@@ -249,7 +251,7 @@ class Stack:
             scene, grid = self._coast(frame), None
             clock.mark("track")
             cause = unusable.partition(":")[0]
-            plan = self.last_plan.at(frame.t_ns, _CAUSES.get(cause, cause), _ego_mps(frame))
+            plan = self.last_plan.at(frame.t_ns, _CAUSES.get(cause, cause), _ego_mps(scene))
         else:
             plan, grid = self._plan(frame, scene, deadline, faults)
         clock.mark("plan")
@@ -299,20 +301,18 @@ class Stack:
         self, frame: Frame, scene: Scene, deadline: Deadline | None, faults: list[str]
     ) -> tuple[Plan, CostGrid | None]:
         """The scene's plan; where it fails or comes too late, what is left of the last one."""
-        ego = frame.ego
-        yaw_rate = ego.yaw_rate_radps if ego else None
         try:
-            plan, grid = self.planner.plan(scene, _ego_mps(frame), yaw_rate_radps=yaw_rate)
+            plan, grid = self.planner.plan(scene)
         except Exception as e:  # as above
             faults.append(f"plan-failed: {_one_line(e)}")
-            return self.last_plan.at(frame.t_ns, "planning failed", _ego_mps(frame)), None
+            return self.last_plan.at(frame.t_ns, "planning failed", _ego_mps(scene)), None
         late_s = deadline.passed_s() if deadline is not None else 0.0
         used = plan
         if deadline is not None and late_s > 0:
             took, allowed = (late_s + deadline.allowed_s) * 1e3, deadline.allowed_s * 1e3
             faults.append(f"deadline: plan {took:.0f} ms after its frame, {allowed:.0f} ms allowed")
             cause = f"no plan within {allowed:.0f} ms"
-            used = self.last_plan.at(frame.t_ns, cause, _ego_mps(frame), late=True, keep=False)
+            used = self.last_plan.at(frame.t_ns, cause, _ego_mps(scene), late=True, keep=False)
         self.last_plan.made(plan, frame.t_ns)
         return used, grid
 
@@ -341,8 +341,8 @@ _CAUSES = {
 }
 
 
-def _ego_mps(frame: Frame) -> float | None:
-    return frame.ego.speed_mps if frame.ego else None
+def _ego_mps(scene: Scene) -> float | None:
+    return scene.ego.speed_mps if scene.ego and np.isfinite(scene.ego.speed_mps) else None
 
 
 def _one_line(error: Exception) -> str:

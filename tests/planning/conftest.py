@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import pytest
 
 from data.camera import Camera
 from data.taxonomy import CLASS_ID
-from data.types import Detections, Scene, Surfaces, Tracks
+from data.types import Detections, EgoMotion, Scene, Surfaces, Tracks
 
 MAP_W, MAP_H = 320, 180
 CAMERA = Camera.assumed(1280, 720, horizon_row_px=340)
@@ -117,10 +118,14 @@ def scene_of(
     t_ns: int = 0,
     noise: float = 0.0,
     seed: int = 0,
+    ego: float | None = None,
+    turning: float = math.nan,
 ) -> Scene:
+    """``ego`` is the own speed in m/s, ``turning`` the own yaw rate in rad/s."""
     tracks = _tracks(things)
     surfaces = _hide(_surfaces(road, noise, seed), tracks)
-    return Scene(t_ns, CAMERA, Detections.empty(), surfaces, tracks)
+    own = None if ego is None else EgoMotion(ego, turning)
+    return Scene(t_ns, CAMERA, Detections.empty(), surfaces, tracks, own)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import cv2
@@ -7,14 +8,16 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
-from data.types import Cell, Plan, PlanStatus, Surfaces, Tracks
+from data.types import Cell, EgoMotion, Plan, PlanStatus, Surfaces, Tracks
 from planning.planner import Planner, PlannerConfig
 from planning.route import RouteConfig
 from planning.vehicle import Vehicle
 
 
 def plan_of(scene, ego=None, planner=None):
-    return (planner or Planner()).plan(scene, ego)[0]
+    if ego is not None:
+        scene = replace(scene, ego=EgoMotion(ego, math.nan))
+    return (planner or Planner()).plan(scene)[0]
 
 
 def lateral(plan: Plan, x: float) -> float:
@@ -193,9 +196,9 @@ def test_own_turning_makes_no_crossing_of_a_standing_person(world):
     """Turning left by 0.15 rad/s lets a person 18 m ahead drift 2.7 m/s to the right."""
     person = world.Thing(18, 4.0, velocity=(-6.0, -2.7), kind="person", width=0.5, height=1.7)
     scene = world.scene(world.Road(left=5, right=5, lines=()), [person])
-    assert "crossing" in Planner().plan(scene, 6.0)[0].reason
-    plan = Planner().plan(scene, 6.0, yaw_rate_radps=0.15)[0]
-    assert "crossing" not in plan.reason
+    assert "crossing" in plan_of(scene, ego=6.0).reason
+    turning = replace(scene, ego=EgoMotion(6.0, 0.15))
+    assert "crossing" not in plan_of(turning).reason
 
 
 def replace_velocity(thing, velocity):
@@ -247,7 +250,7 @@ def test_unknown_track_positions_are_left_out_but_hide_the_ground(world):
     nan = float("nan")
     lost = world.Thing(25, 0.0, position=(nan, nan))
     light = world.Thing(10, 0.0, kind="traffic_light", height=0.3)
-    plan, grid = Planner().plan(world.scene(world.Road(), [lost, light]), 5.0)
+    plan, grid = Planner().plan(world.scene(world.Road(), [lost, light], ego=5.0))
     assert_well_formed(plan)
     assert (grid.kind != Cell.OBSTACLE).all()
     assert 10 < plan.x_m[-1] < 25
@@ -267,7 +270,7 @@ def test_same_frames_give_the_same_plans(world):
     def drive() -> list[Plan]:
         planner = Planner()
         return [
-            planner.plan(world.scene(world.Road(), t_ns=i * 10**8, noise=0.05, seed=i), 9.0)[0]
+            planner.plan(world.scene(world.Road(), t_ns=i * 10**8, noise=0.05, seed=i, ego=9.0))[0]
             for i in range(4)
         ]
 
@@ -317,9 +320,12 @@ def test_random_maps_never_raise(world):
             np.full((n, 4, 4), np.nan),
         )  # fmt: skip
         scene = replace(
-            world.scene(None), t_ns=i, tracks=tracks, surfaces=Surfaces(d, lane, (0.25, 0.25))
+            world.scene(None, ego=float(rng.uniform(0, 20)), turning=float(rng.normal(0, 0.2))),
+            t_ns=i * 10**7,
+            tracks=tracks,
+            surfaces=Surfaces(d, lane, (0.25, 0.25)),
         )
-        plan = planner.plan(scene, float(rng.uniform(0, 20)))[0]
+        plan = planner.plan(scene)[0]
         assert isinstance(plan.status, PlanStatus)
         assert plan.status == PlanStatus.OK or plan.reason
         assert_well_formed(plan)
@@ -338,7 +344,7 @@ def test_a_chicane_of_parked_cars_is_driven_with_the_true_footprint(world):
     """The front of the body swings out further than the rear axle's way tells."""
     cars = [world.Thing(14, -1.9, (-4.0, 0.0)), world.Thing(25, 2.6, (-4.0, 0.0))]
     road = world.Road(left=4.5, right=3.5, lines=())
-    plan, grid = Planner().plan(world.scene(road, cars), 4.0)
+    plan, grid = Planner().plan(world.scene(road, cars, ego=4.0))
     assert_well_formed(plan)
     car = Vehicle()
     v = np.linspace(-car.half_width_m, car.half_width_m, 12)
@@ -370,14 +376,14 @@ def test_a_search_cut_off_by_its_deadline_stops_and_says_so(world, monkeypatch):
 
 def test_a_deadline_that_is_over_at_once_still_gives_a_plan(world):
     planner = Planner(config=PlannerConfig(deadline_s=0.0))
-    assert planner.plan(world.scene(world.Road()), 8.0)[0].status == PlanStatus.OK
+    assert planner.plan(world.scene(world.Road(), ego=8.0))[0].status == PlanStatus.OK
 
 
 def test_a_scene_grown_stale_is_stopped_along_the_last_plan(world):
     planner = Planner()
     road = world.Road(middle=lambda x: 0.003 * x**2)
-    first = planner.plan(world.scene(road, t_ns=10**9), 8.0)[0]
-    late = planner.plan(world.scene(road, t_ns=10**9), 8.0, now_ns=10**9 + 7 * 10**8)[0]
+    first = planner.plan(world.scene(road, t_ns=10**9, ego=8.0))[0]
+    late = planner.plan(world.scene(road, t_ns=10**9, ego=8.0), now_ns=10**9 + 7 * 10**8)[0]
     assert late.status == PlanStatus.STALE
     assert late.reason.endswith("stopping along the last path")
     assert late.speed_mps[0] == pytest.approx(8.0) and late.speed_mps[-1] == 0
@@ -387,7 +393,7 @@ def test_a_scene_grown_stale_is_stopped_along_the_last_plan(world):
     again = planner.plan(world.scene(road, t_ns=10**9), now_ns=10**9 + 17 * 10**8)[0]
     slower = 8.0 - Vehicle().max_brake_mps2
     assert again.speed_mps[0] == pytest.approx(slower, abs=0.3)  # the stop goes on
-    later = planner.plan(world.scene(road, t_ns=10**9), 0.0, now_ns=5 * 10**9)[0]
+    later = planner.plan(world.scene(road, t_ns=10**9, ego=0.0), now_ns=5 * 10**9)[0]
     assert later.status == PlanStatus.STALE and len(later.x_m) == 0
 
 
@@ -403,9 +409,9 @@ def test_the_own_motion_carries_the_last_path_along(world):
                 return 2.5 * np.exp(-(((x - 25 + at) / 8) ** 2))
 
             road = world.Road(left=3.0, right=3.0, lines=(), middle=middle)
-            scene = world.scene(road, t_ns=i * 80_000_000)
-            plan = planner.plan(scene, 15.0, yaw_rate_radps=0.0 if known else None)[0]
-            fresh = Planner().plan(scene, 15.0)[0]
+            turning = 0.0 if known else math.nan
+            scene = world.scene(road, t_ns=i * 80_000_000, ego=15.0, turning=turning)
+            plan, fresh = planner.plan(scene)[0], Planner().plan(scene)[0]
             worst = max(worst, abs(lateral(plan, 22.0) - lateral(fresh, 22.0)))
         return worst
 
@@ -418,7 +424,7 @@ def test_a_lead_on_the_edge_of_the_lane_is_not_let_go_and_taken_by_turns(world):
         for i, y in enumerate(offsets):
             car = world.Thing(22, y, velocity=(-6.0, 0.0))
             scene = world.scene(world.Road(left=5, right=5), [car], t_ns=i * 40_000_000)
-            out.append("vehicle" in planner.plan(scene, 10.0)[0].reason)
+            out.append("vehicle" in plan_of(scene, 10.0, planner).reason)
         return out
 
     base = 1.9 / 2 + 1.0  # about where its side leaves the band that counts as the lane's middle
@@ -430,17 +436,17 @@ def test_a_lead_on_the_edge_of_the_lane_is_not_let_go_and_taken_by_turns(world):
 
 def test_a_road_lost_from_sight_is_a_stop_along_the_last_path(world):
     planner = Planner()
-    planner.plan(world.scene(world.Road(), t_ns=0), 8.0)
-    lost = planner.plan(world.scene(None, t_ns=10**8), 8.0)[0]
+    planner.plan(world.scene(world.Road(), t_ns=0, ego=8.0))
+    lost = planner.plan(world.scene(None, t_ns=10**8, ego=8.0))[0]
     assert lost.status == PlanStatus.NO_SURFACE
     assert lost.reason.endswith("stopping along the last path")
     assert lost.speed_mps[-1] == 0 and 10 < lost.x_m[-1] < 14
-    still = planner.plan(world.scene(None, t_ns=2 * 10**8), 7.8)[0]
+    still = planner.plan(world.scene(None, t_ns=2 * 10**8, ego=7.8))[0]
     assert 9 < still.x_m[-1] < 13
     car = world.Thing(9, 0.0, velocity=(-8.0, 0.0))
     planner.reset()
-    planner.plan(world.scene(world.Road(), t_ns=0), 8.0)
-    near = planner.plan(world.scene(None, [car], t_ns=10**8), 8.0)[0]
+    planner.plan(world.scene(world.Road(), t_ns=0, ego=8.0))
+    near = planner.plan(world.scene(None, [car], t_ns=10**8, ego=8.0))[0]
     assert near.status == PlanStatus.BLOCKED and len(near.x_m) == 0
-    long_ago = planner.plan(world.scene(None, t_ns=60 * 10**9), 8.0)[0]
+    long_ago = planner.plan(world.scene(None, t_ns=60 * 10**9, ego=8.0))[0]
     assert long_ago.status == PlanStatus.NO_SURFACE and len(long_ago.x_m) == 0

@@ -11,6 +11,7 @@ import pytest
 from data.types import Cell, CostGrid
 from planning.astar import astar
 from planning.costmap import Survey
+from planning.fusion import Fused
 from planning.goal import Lead
 from planning.grid import GridSpec
 from planning.obstacles import Footprints
@@ -41,7 +42,7 @@ def survey_of(*walls: tuple[float, float, float, float], half_m: float = 6.0) ->
         kind[SPEC.row_of(x0) : SPEC.row_of(x1), SPEC.col_of(y0) : SPEC.col_of(y1)] = Cell.OFF_ROAD
     cost = np.where(kind == Cell.ROAD, 1.0, np.inf).astype(np.float32)
     grid = CostGrid(cost, kind, np.zeros_like(cost), SPEC.resolution_m, SPEC.origin_m, 0)
-    return Survey(grid, None, nothing(), 0.0, 60.0)
+    return Survey(grid, None, nothing(), 0.0, 60.0, Fused(np.zeros_like(cost), 0))
 
 
 def touched(seen: Survey, x: float, y: float, yaw: float) -> bool:
