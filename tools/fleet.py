@@ -174,8 +174,8 @@ class Fleet:
         job.folder.mkdir(parents=True, exist_ok=True)
         write_json(job.folder / MARK, {**self.marks[job.name], "finished": False})
         job.attempts += 1
+        self.running[job.name] = (job, FrameCount(job, "--resume" in job.commands[0]))
         runner.start(job)
-        self.running[job.name] = (job, FrameCount(job))
 
     def end(self, job: Job, outcome: Outcome) -> None:
         """Take note of a log's end: done, to be begun again, or failed."""
@@ -272,7 +272,7 @@ class Progress:
         f = self._fleet
         jobs = [*f.waiting, *(j for j, _ in f.running.values()), *f.done]
         done = sum(j.frames for j in jobs)
-        earlier = sum(c.begun or 0 for _, c in f.running.values())
+        earlier = sum(c.begun for _, c in f.running.values())
         known = [j.expected for j in [*jobs, *f.skipped] if j.expected]
         parts = [
             f"{len(f.done) + len(f.skipped)}/{len(jobs) + len(f.skipped) + len(f.failed)} logs"

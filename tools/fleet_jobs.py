@@ -303,12 +303,18 @@ _OF = re.compile(r"replaying (\d+)/(\d+) ")
 
 
 class FrameCount:
-    """How far a job is: the lines of its unfinished record, read once each."""
+    """How far a job is: the lines of its unfinished record, read once each.
 
-    def __init__(self, job: Job) -> None:
+    Attributes:
+        begun: lines that were there before it began, where it is ``resumed``.
+    """
+
+    def __init__(self, job: Job, resumed: bool) -> None:
         self._record = job.folder / ".partial" / "record.jsonl"
         self._job, self._at = job, 0
-        self.begun: int | None = None
+        if resumed:
+            self.update()
+        self.begun = job.frames
 
     def update(self) -> None:
         """Set the job's ``frames`` and ``expected``."""
@@ -319,7 +325,6 @@ class FrameCount:
             while block := f.read(1 << 20):
                 self._at += len(block)
                 self._job.frames += block.count(b"\n")
-            self.begun = self._job.frames if self.begun is None else self.begun
         found = _OF.findall(tail(self._job.folder / LOG))
         if found:
             self._job.expected = int(found[-1][1])

@@ -51,7 +51,7 @@ svg text { font: 10px system-ui, "DejaVu Sans", sans-serif; fill: var(--dim); }
 .bar { fill: var(--bar); } .bar.over { fill: var(--bad); } .axis { stroke: var(--line); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 12px; text-align: right; border-bottom: 1px solid var(--line);
+th, td { padding: 7px 9px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 th { font-size: 12.5px; font-weight: 600; color: var(--dim); position: sticky; top: 0; z-index: 1;
@@ -66,9 +66,9 @@ a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: un
 .log img { width: 112px; border-radius: 5px; display: block; background: #0b0e12; }
 .log b { font-weight: 620; display: block; max-width: 30ch; overflow: hidden;
   text-overflow: ellipsis; } .log span { color: var(--dim); font-size: 12px; display: block;
-  max-width: 38ch; overflow: hidden; text-overflow: ellipsis; }
+  max-width: 28ch; overflow: hidden; text-overflow: ellipsis; }
 .low { color: var(--fault); font-weight: 650; }
-.ribbon { width: 240px; height: 26px; display: block; border-radius: 3px; }
+.ribbon { width: 200px; height: 26px; display: block; border-radius: 3px; }
 .s0 { fill: var(--ok); opacity: .8; } .s1 { fill: var(--blocked); } .s2 { fill: var(--bad); }
 .near { fill: var(--ink); } .hurt { fill: var(--fault); }
 .head { display: flex; gap: 16px; align-items: baseline; padding: 10px 12px 2px; flex-wrap: wrap; }

@@ -38,7 +38,7 @@ from tools.faults import codes
 from tools.score_plans import score_row
 
 FRAMES, OBJECTS = "frames.parquet", "objects.parquet"
-VERSION = "roadstack-table-1"
+VERSION = "roadstack-table-2"
 FRAME_COLUMNS = {
     "log": "VARCHAR", "frame": "BIGINT", "index": "BIGINT", "t_s": "DOUBLE",
     "status": "VARCHAR", "reason": "VARCHAR", "has_path": "BOOLEAN", "length_m": "DOUBLE",
@@ -49,7 +49,9 @@ FRAME_COLUMNS = {
     "n_faults": "INTEGER", "faults": "VARCHAR", "drivable_share": "DOUBLE",
     "lane_share": "DOUBLE", "camera": "VARCHAR", "focal_px": "DOUBLE",
     "horizon_row_px": "DOUBLE", "height_m": "DOUBLE", "pitch_rad": "DOUBLE",
-    "yaw_rad": "DOUBLE", "deadline_missed": "BOOLEAN", "skipped": "INTEGER",
+    "yaw_rad": "DOUBLE", "own_source": "VARCHAR", "own_speed_mps": "DOUBLE",
+    "own_speed_std_mps": "DOUBLE", "own_yaw_rate_radps": "DOUBLE",
+    "own_yaw_rate_std_radps": "DOUBLE", "deadline_missed": "BOOLEAN", "skipped": "INTEGER",
     "frame_ms": "DOUBLE",
 }  # fmt: skip
 OBJECT_COLUMNS = {
@@ -141,10 +143,13 @@ def _counts(row: Row, objects: list[Row]) -> Row:
 def _scene(row: Row) -> Row:
     camera, surfaces = row.get("camera") or {}, row.get("surfaces") or {}
     names = ("focal_px", "horizon_row_px", "height_m", "pitch_rad", "yaw_rad")
+    own = row.get("own_motion") or {}
+    figures = ("source", "speed_mps", "speed_std_mps", "yaw_rate_radps", "yaw_rate_std_radps")
     return {
         **{name: surfaces.get(name) for name in ("drivable_share", "lane_share")},
         "camera": camera.get("source"),
         **{name: camera.get(name) for name in names},
+        **{f"own_{name}": own.get(name) for name in figures},
     }
 
 

@@ -7,6 +7,7 @@ and each eighth point of a plan.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import sys
@@ -54,11 +55,16 @@ def write(rows: list[dict[str, Any]]) -> None:
 
 
 def main(argv: list[str]) -> int:
+    p = argparse.ArgumentParser(prog="python -m tools.golden", description=__doc__)
+    p.add_argument(
+        "--check", action="store_true", help="replace nothing; exit code 1 if it differs"
+    )
+    check = p.parse_args(argv).check
     with tempfile.TemporaryDirectory() as folder:
         rows = replayed(Path(folder))
     result, text = compared(rows)
     print(text)
-    if argv == ["--check"]:
+    if check:
         return int(not result.same)
     write(rows)
     print(f"written: {FILE} ({FILE.stat().st_size / 1e3:.0f} kB)")

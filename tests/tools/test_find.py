@@ -84,6 +84,7 @@ def write_run(folder: Path, tracks: dict[int, list[dict]], frames: int = 30) -> 
         faults = ["black: nothing to see"] if n == 4 else []
         records.append(
             {"schema": "roadstack-record-1", "index": 100 + n, "t_ns": n * 100_000_000 + 5,
+             "own_motion": {"source": "pictures", "speed_mps": float(n)} if n else None,
              "faults": faults, "tracks": tracks.get(n, []), "detections": [],
              "plan": {"status": "OK", "reason": "it's \"free\"", "length_m": 40.0,
                       "points": points}}
@@ -239,6 +240,12 @@ def test_columns_are_listed(runs, capfd):
     assert main(["find", str(runs), "--columns"]) == 0
     said = capfd.readouterr().out
     assert "ttc_s" in said and "plan_ms" in said and "object_ttc_s" in said
+
+
+def test_the_own_motion_is_a_column_where_it_is_known(runs, tmp_path):
+    found = find(runs, "own_speed_mps < 3 and own_source = 'pictures'", tmp_path)
+    assert {(m["first"], m["last"]) for m in found} == {(1, 2)}
+    assert all(m["first"] == 0 for m in find(runs, "own_speed_mps is null", tmp_path))
 
 
 def test_the_database_reads_no_other_file(runs, tmp_path):

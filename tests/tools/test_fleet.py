@@ -19,6 +19,7 @@ from tools.cli import main
 from tools.fleet import Fleet, Progress, expand, folder_for, run_jobs, share_processors
 from tools.fleet_jobs import (
     Child,
+    FrameCount,
     LocalRunner,
     Outcome,
     RayRunner,
@@ -244,6 +245,21 @@ def test_progress_over_all_logs(tmp_path, monkeypatch):
     assert (
         Progress(made).line(10.0) == "1/3 logs, 100 of about 300 frames, 10.0 frames/s, 20 s left"
     )
+
+
+def test_frames_count_from_where_a_log_was_gone_on_with(tmp_path, monkeypatch):
+    made = stub_fleet(tmp_path, monkeypatch, {"a": ""})
+    job = made.waiting[0]
+    record = job.folder / ".partial" / "record.jsonl"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}\n" * 40)
+    for resumed, done in ((True, 10), (False, 50)):
+        job.frames = 0
+        count = FrameCount(job, resumed)
+        record.write_text("{}\n" * 50)
+        count.update()
+        assert job.frames - count.begun == done
+        record.write_text("{}\n" * 40)
 
 
 def test_a_missing_ray_is_said_in_one_line(tmp_path, monkeypatch, capfd):

@@ -57,6 +57,8 @@ def row(index):
     }  # fmt: skip
     return {
         "schema": "roadstack-record-1", "index": index + 100, "t_ns": index * 50_000_000,
+        "own_motion": {"source": "pictures", "speed_mps": 8.0, "speed_std_mps": 0.5,
+                       "yaw_rate_radps": None, "yaw_rate_std_radps": None} if index else None,
         "faults": [EVIL] if index == 3 else [], "camera": camera, "detections": [],
         "tracks": tracks, "surfaces": {"drivable_share": 0.3, "lane_share": 0.02}, "plan": plan,
     }  # fmt: skip
@@ -127,6 +129,8 @@ def test_columns_hold_the_record(run):
     assert about["texts"][c["reason"][7]] == f"vehicle 7 m ahead {EVIL}"
     assert about["stages"] == ["network", "plan", "decode"]  # what runs beside comes last
     assert c["stage_0"].tolist() == [20.0 + i for i in range(FRAMES)]
+    assert np.isnan(c["own_speed_mps"][0]) and c["own_speed_std_mps"][1:].tolist() == [0.5] * 11
+    assert np.isnan(c["own_yaw_rate_radps"]).all()
     assert c["late"].tolist() == [0] * 9 + [1] * 3
     assert np.isnan(c["pitch_std_rad"]).all() and c["target_mps"].tolist() == [5.0] * FRAMES
 

@@ -40,6 +40,7 @@ _CAMERA = (
     "focal_px", "horizon_row_px", "height_m", "pitch_rad", "yaw_rad", "pitch_std_rad",
     "yaw_std_rad",
 )  # fmt: skip
+_OWN = ("speed_mps", "speed_std_mps", "yaw_rate_radps", "yaw_rate_std_radps")
 _SURFACES = ("drivable_share", "lane_share")
 
 Column = NDArray[Any]
@@ -64,7 +65,7 @@ class Step:
         ttc_s: as ``score-plans`` has it: NaN without a plan, inf for none within the horizon.
         length_m: of the plan; target_mps: its speed a second ahead; own_mps: its first speed.
         points: (m, 4) of the path: x_m, y_m, speed_mps, t_s.
-        camera, surfaces: figures in the order of the columns, NaN for none.
+        camera, surfaces, own_motion: figures in the order of the columns, NaN for none.
         tracks: (n, 10) float64, see ``_TRACK``; track_id, class_id, score, age_s, since_s: (n,).
     """
 
@@ -82,6 +83,7 @@ class Step:
     camera_source: str
     camera: list[float]
     surfaces: list[float]
+    own_motion: list[float]
     tracks: F64
     track_id: list[int]
     class_id: list[int]
@@ -180,7 +182,7 @@ def _step(row: dict[str, Any], names: list[str]) -> Step:
     points = np.array(row["plan"]["points"], np.float64).reshape(-1, 6)
     target = float(np.interp(points[0, 5] + 1, points[:, 5], points[:, 3])) if len(points) else 0.0
     camera, surfaces = row.get("camera") or {}, row.get("surfaces") or {}
-    tracks = row.get("tracks") or []
+    tracks, own = row.get("tracks") or [], row.get("own_motion") or {}
     if any(abs(v) >= 2**31 for v in (scored.index, *(int(t["id"]) for t in tracks))):
         raise ValueError("a frame's or track's number is too large")
     for t in tracks:
@@ -202,6 +204,7 @@ def _step(row: dict[str, Any], names: list[str]) -> Step:
         camera_source=str(camera.get("source", "")),
         camera=[_float(camera.get(k)) for k in _CAMERA],
         surfaces=[_float(surfaces.get(k)) for k in _SURFACES],
+        own_motion=[_float(own.get(k)) for k in _OWN],
         tracks=np.array([_track(t) for t in tracks], np.float64).reshape(-1, len(_TRACK)),
         track_id=[int(t["id"]) for t in tracks],
         class_id=[names.index(str(t["class"])) for t in tracks],
@@ -244,7 +247,7 @@ class _Columns:
         head = (s.index, text(s.status), text(s.reason), text(s.camera_source), s.detections)
         self.frames.append((s.t_ms, *head))
         plan = [s.ttc_s, s.length_m, s.target_mps, s.own_mps]
-        self.floats.append([*plan, *s.surfaces, *s.camera])
+        self.floats.append([*plan, *s.surfaces, *s.camera, *s.own_motion])
         self.faults.append([text(f) for f in s.faults])
         boxes, places = s.tracks[:, :4], s.tracks[:, 4:]
         self.tracks.append(np.hstack([_small(boxes, BOX_STEP_PX), _small(places, CM)]))
@@ -259,7 +262,8 @@ class _Columns:
         found: dict[str, Column] = {n: frames[:, k].astype("<i4") for k, n in enumerate(names)}
         found["t_ms"] = frames[:, 0].astype("<f8")
         floats = np.array(self.floats, "<f4")
-        figures = ("ttc_s", "length_m", "target_mps", "own_mps", *_SURFACES, *_CAMERA)
+        own = (f"own_{name}" for name in _OWN)
+        figures = ("ttc_s", "length_m", "target_mps", "own_mps", *_SURFACES, *_CAMERA, *own)
         found |= {n: floats[:, k] for k, n in enumerate(figures)}
         tracks, objects = np.concatenate(self.tracks), np.concatenate(self.objects)
         found |= {n: tracks[:, k] for k, n in enumerate(_TRACK)}

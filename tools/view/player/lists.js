@@ -195,7 +195,7 @@ class FrameFigures {
     });
     this.cells = new Map();
     const camera = by("camera");
-    const names = ["Camera", "Focal length", "Horizon", "Height", "Pitch", "Yaw", "Drivable", "Lane lines", "Detections", "Skipped"];
+    const names = ["Camera", "Focal length", "Horizon", "Height", "Pitch", "Yaw", "Own speed", "Own turning", "Drivable", "Lane lines", "Detections", "Skipped"];
     for (const name of names) {
       const cell = element("dd");
       camera.append(element("dt", name), cell);
@@ -210,14 +210,16 @@ class FrameFigures {
       fill.style.width = `${(100 * (run.ms[s][k] || 0)) / whole}%`;
       value.textContent = `${fixed(run.ms[s][k], 1)} ms`;
     });
-    const angle = (name) => {
-      const degrees = (v) => fixed((v * 180) / Math.PI, 2), std = run[`${name}_std_rad`][k];
-      return `${degrees(run[`${name}_rad`][k])}°${Number.isFinite(std) ? ` ± ${degrees(std)}°` : ""}`;
-    };
+    const degrees = (v) => fixed((v * 180) / Math.PI, 2);
+    const spread = (std, text, unit) => `${Number.isFinite(std) ? ` ± ${text(std)}` : ""}${unit}`;
+    const angle = (name) => `${degrees(run[`${name}_rad`][k])}${spread(run[`${name}_std_rad`][k], degrees, "°")}`;
+    const own = (name, std, text, unit) => (Number.isFinite(run[name][k]) ? text(run[name][k]) + spread(run[std][k], text, unit) : "not known");
     const share = (name) => `${fixed(run[name][k] * 100, 1)} % of the picture`;
     const texts = {
       Camera: run.texts[run.camera_source[k]] || "–", "Focal length": `${f("focal_px", 0)} px`,
       Horizon: `row ${f("horizon_row_px")}`, Height: `${f("height_m", 2)} m`, Pitch: angle("pitch"), Yaw: angle("yaw"),
+      "Own speed": own("own_speed_mps", "own_speed_std_mps", (v) => fixed(v * 3.6, 0), " km/h"),
+      "Own turning": own("own_yaw_rate_radps", "own_yaw_rate_std_radps", (v) => fixed((v * 180) / Math.PI, 1), "°/s"),
       Drivable: share("drivable_share"), "Lane lines": share("lane_share"),
       Detections: String(run.detections[k]), Skipped: run.skipped[k] ? `${run.skipped[k]} frames before this one` : "none",
     };
