@@ -21,6 +21,7 @@ from data.taxonomy import CLASS_ID, CLASSES
 from data.types import U8, Detections, Sample
 from perception.decode import surface_mask
 from perception.detectors import Detector
+from perception.metrics.contours import CLASS_BOUNDARY_PROTOCOL
 from perception.metrics.frames import FrameCollector
 from perception.metrics.score import MIN_SCORE, PROTOCOL, Prediction, score_dataset
 from perception.metrics.segmentation import PROTOCOL as PIXELS
@@ -271,7 +272,11 @@ def _score_frames(a: argparse.Namespace, given: _Scored, drives: Drives | None) 
     }
     protocol = {**PROTOCOL, **MORE_PROTOCOL}
     if pixels:
-        protocol = {"segmentation": PIXELS, "intervals": MORE_PROTOCOL["intervals"]}
+        protocol = {
+            "segmentation": PIXELS,
+            "segmentation.boundary_f1": CLASS_BOUNDARY_PROTOCOL,
+            "intervals": MORE_PROTOCOL["intervals"],
+        }
     model = given.model
     if drives and tracks:
         protocol["tracking"] = TRACKING[drives.layout]

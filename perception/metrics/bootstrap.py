@@ -124,6 +124,18 @@ def surface_figures(name: str, counts: I64, weights: Weights) -> dict[str, F64]:
         return {f"{name}.iou": iou, f"{name}.point_f1": _f1(*(w @ sums[:, 2:]).T)}
 
 
+def class_boundary_f1(edges: I64, weights: Weights) -> F64:
+    """(draws,) mean over images of the mean over their classes, by
+    ``contours.CLASS_BOUNDARY_PROTOCOL``; ``edges`` (f, k, 4)."""
+    f1 = _f1(*np.moveaxis(edges.astype(np.float64), -1, 0))
+    classes = np.isfinite(f1).sum(axis=1)
+    there = classes > 0
+    image = np.where(there, np.nansum(f1, axis=1) / np.maximum(classes, 1), 0.0)
+    w = weights.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((w @ image) / (w @ there), np.float64)
+
+
 def _f1(found: F64, right: F64, labelled: F64, labelled_found: F64) -> F64:
     """0 where one side is empty, NaN where both are."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -138,8 +150,8 @@ def figures(record: FrameRecord, weights: Weights) -> dict[str, F64]:
 
     Keys: ``detection.CLASS.AP50``, ``.AP``, ``.AR100`` of the labelled classes, their means over
     classes with labels ``coco.AP50`` ..., ``drivable.iou``, ``drivable.boundary_f1``,
-    ``lane.iou``, ``lane.point_f1``, ``segmentation.miou``, ``.pixel_accuracy`` and
-    ``.iou.CLASS``, where the data label them and they are predicted.
+    ``lane.iou``, ``lane.point_f1``, ``segmentation.miou``, ``.pixel_accuracy``,
+    ``.boundary_f1`` and ``.iou.CLASS``, where the data label them and they are predicted.
     """
     out: dict[str, F64] = {}
     parts: list[dict[str, F64]] = []
@@ -157,6 +169,9 @@ def figures(record: FrameRecord, weights: Weights) -> dict[str, F64]:
         pixels = record.pixels.reshape(len(record), -1).astype(np.float64)
         sums = weights.astype(np.float64) @ pixels  # exact below 2**53
         part = class_figures(sums.reshape(-1, *record.pixels.shape[1:]), record.pixel_classes)
+        if record.edges.any():
+            first = {k: part.pop(k) for k in ("miou", "pixel_accuracy")}
+            part = {**first, "boundary_f1": class_boundary_f1(record.edges, weights), **part}
         out |= {f"segmentation.{k}": v for k, v in part.items()}
     return out
 

@@ -24,6 +24,12 @@ BOUNDARY_PROTOCOL = (
     "F1 of boundary pixels within 0.75 % of the image's diagonal, mean over images (Csurka et al. "
     "2013); what borders on unknown pixels or the image's edge is no boundary"
 )
+CLASS_BOUNDARY_PROTOCOL = (
+    "F1 of each class's boundary pixels within 0.75 % of the image's diagonal (Csurka et al. "
+    "2013), mean over the classes with a boundary in an image's label or prediction, then over "
+    "images; "
+    "what borders on unknown pixels or the image's edge is no boundary"
+)
 POINT_PROTOCOL = (
     "middles of the runs of line pixels in every 5th row at 640x360, labels dilated as for IoU, "
     "paired one to one within 10 px of the same row (20 px at 1280); runs whose middle is unknown "
@@ -64,6 +70,17 @@ def boundary_counts(truth: U8, predicted: U8) -> tuple[int, int, int, int]:
         int(ours.sum()), _near(ours, theirs, limit_px),
         int(theirs.sum()), _near(theirs, ours, limit_px),
     )  # fmt: skip
+
+
+def class_boundary_counts(truth: U8, predicted: U8, classes: int) -> I64:
+    """(classes, 4) int64 ``boundary_counts`` of each class; ``truth`` (h, w): class or 255
+    unknown, ``predicted`` (h, w): class."""
+    unknown = truth == UNKNOWN
+    rows = []
+    for k in range(classes):
+        own = np.where(unknown, UNKNOWN, truth == k).astype(np.uint8)
+        rows.append(boundary_counts(own, (predicted == k).astype(np.uint8)))
+    return np.array(rows, np.int64).reshape(classes, 4)
 
 
 def row_points(row: NDArray[np.bool_]) -> F64:

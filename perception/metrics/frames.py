@@ -16,6 +16,7 @@ Nothing here grows with the pictures: a frame costs its boxes and twelve numbers
     drivable, lane         (f, 6) ``contours.COUNTS``, -1 where not labelled or not predicted
     pixels                 (f, k, k) pixels by labelled (row) and predicted class, 0 where none;
                            only where the predictor gives each pixel a class
+    edges                  (f, k, 4) ``contours.class_boundary_counts``, there too
     about                  JSON text: format, classes, data, model, protocol, pixel_classes
 """
 
@@ -34,7 +35,12 @@ from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import F32, F64, I64, U8, Detections, Sample
 from perception.metrics.coco import Bits, Found, Labels, Matched, match
-from perception.metrics.contours import COUNTS, drivable_counts, lane_counts
+from perception.metrics.contours import (
+    COUNTS,
+    class_boundary_counts,
+    drivable_counts,
+    lane_counts,
+)
 from perception.metrics.detection import BoxTruth, ClassTable, found_table, label_table
 from perception.metrics.score import Prediction
 from perception.metrics.segmentation import confusion
@@ -68,6 +74,7 @@ class FrameRecord:
     label_distance_m: F64
     surfaces: Mapping[str, I64]
     pixels: I64 = field(default_factory=lambda: _NO_PIXELS)
+    edges: I64 = field(default_factory=lambda: _NO_PIXELS)
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,6 +115,7 @@ class FrameRecord:
             attributes={k: v[frames] for k, v in self.attributes.items()},
             surfaces={k: v[frames] for k, v in self.surfaces.items()},
             pixels=self.pixels[frames] if len(self.pixels) else self.pixels,
+            edges=self.edges[frames] if len(self.edges) else self.edges,
         )._renumbered(at, label_at)
 
     def _renumbered(self, at: I64, label_at: I64) -> FrameRecord:
@@ -132,6 +140,7 @@ class FrameCollector:
     def __init__(self, pixel_classes: Collection[str] = ()) -> None:
         self._pixel_classes = list(pixel_classes)
         self._pixels: list[I64] = []
+        self._edges: list[I64] = []
         self._truths: list[BoxTruth] = []
         self._found: list[Detections] = []
         self._distances: list[F64] = []
@@ -159,13 +168,16 @@ class FrameCollector:
             row = np.full(len(COUNTS), -1, np.int64) if missing else count(truth, mask)
             self._counts[name].append(row)
         if self._pixel_classes:
-            self._pixels.append(self._pixel_counts(sample, predicted))
+            self._add_pixels(sample.segmentation, predicted.classes)
 
-    def _pixel_counts(self, sample: Sample, predicted: Prediction) -> I64:
+    def _add_pixels(self, truth: U8 | None, classes: U8 | None) -> None:
         count = len(self._pixel_classes)
-        if sample.segmentation is None or predicted.classes is None:
-            return np.zeros((count, count), np.int64)
-        return confusion(sample.segmentation, predicted.classes, count).counts
+        pixels, edges = np.zeros((count, count), np.int64), np.zeros((count, 4), np.int64)
+        if truth is not None and classes is not None:
+            pixels = confusion(truth, classes, count).counts
+            edges = class_boundary_counts(truth, classes, count)
+        self._pixels.append(pixels)
+        self._edges.append(edges)
 
     def _judged(self, classes: Collection[str]) -> list[BoxTruth]:
         """The frames with other classes than these taken as not labelled."""
@@ -202,6 +214,7 @@ class FrameCollector:
                 for k, rows in self._counts.items()
             },
             pixels=np.array(self._pixels, np.int64) if self._pixels else _NO_PIXELS,
+            edges=np.array(self._edges, np.int64) if self._edges else _NO_PIXELS,
             about={
                 "format": FORMAT, "classes": list(CLASSES), "pixel_classes": self._pixel_classes,
                 **(about or {}),
@@ -245,7 +258,7 @@ def save(record: FrameRecord, path: Path) -> None:
             arrays |= {prefix + k: v for k, v in value.items()}
         elif name == "about":
             arrays[name] = np.array(json.dumps(value, sort_keys=True))
-        elif name == "pixels" and not value.size:
+        elif name in ("pixels", "edges") and not value.size:
             continue
         else:
             arrays[name] = value.astype(_SMALL.get(name.rpartition("_")[2], value.dtype))
@@ -311,6 +324,8 @@ def _check(record: FrameRecord) -> None:
     pixels, names = record.pixels.shape, record.about.get("pixel_classes", [])
     if pixels[0] and pixels != (len(record), len(names), len(names)):
         raise ValueError(f"pixels of {pixels} beside {len(names)} classes")
+    if len(record.edges) and record.edges.shape != (len(record), len(names), 4):
+        raise ValueError(f"edges of {record.edges.shape} beside {len(names)} classes")
     shapes = [record.found_xyxy.shape[1:], record.label_xyxy.shape[1:]]
     counts = [v.shape[1:] for v in record.surfaces.values()]
     if shapes != [(4,), (4,)] or set(counts) != {(len(COUNTS),)}:

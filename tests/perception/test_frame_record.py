@@ -12,6 +12,7 @@ from data.errors import InputError
 from data.types import Detections, Sample
 from perception.metrics import breakdown, contours
 from perception.metrics.bootstrap import (
+    class_boundary_f1,
     draw_weights,
     figures,
     interval,
@@ -270,6 +271,26 @@ def test_the_pictures_edge_and_unknown_pixels_are_no_boundary():
     truth[:, 40:] = 255
     mask = np.full((H, W), 255, np.uint8)
     assert contours.boundary_counts(truth, mask) == (0, 0, 40, 0)
+
+
+def test_the_boundary_f1_of_classes_is_a_mean_over_those_of_each_image():
+    truth = np.zeros((H, W), np.uint8)
+    truth[30:] = 1
+    truth[:, 40:] = 255
+    other = truth.copy()
+    other[:5, :5] = 2  # which is not labelled there
+    counts = np.array([contours.class_boundary_counts(truth, m, 4) for m in (truth, other)])
+    assert counts[0, :, 0].tolist() == [40, 40, 0, 0]
+    assert counts[1, 2].tolist() == [9, 0, 0, 0]
+    assert counts[0, 0].tolist() == [40] * 4
+    # class 0 borders on it, too: 10 pixels found that are not labelled
+    wrong = 2 * 40 / (counts[1, 0, 0] + 40)
+    assert class_boundary_f1(counts, np.eye(2, dtype=np.int32)).tolist() == pytest.approx(
+        [1.0, (wrong + 1 + 0) / 3]
+    )
+    both = class_boundary_f1(counts, np.ones((1, 2), np.int32))
+    assert both.tolist() == pytest.approx([(1 + (wrong + 1) / 3) / 2])
+    assert np.isnan(class_boundary_f1(np.zeros((1, 4, 4), np.int64), np.ones((1, 1), np.int32)))
 
 
 def test_points_pair_one_to_one():
