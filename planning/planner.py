@@ -75,13 +75,15 @@ class _Memory:
 class _Now:
     """What one frame's planning works with.
 
-    ``last`` is the last frame's curve seen from here, of which ``calm`` is kept.
+    ``ego_mps`` is the log's own speed, ``near_ego_mps`` may be a guess: good enough to tell whether
+    a lead moves, too rough to begin a profile with or to foresee who will be where. ``last`` is
+    the last frame's curve seen from here, of which ``calm`` is kept.
     """
 
     seen: Survey
     view: GroundView
     ego_mps: float | None
-    estimated: bool
+    near_ego_mps: float | None
     last: Curve | None
     calm: float
     lead_id: int | None
@@ -129,8 +131,8 @@ class Planner:
         """Plan from one scene.
 
         Args:
-            scene: newest perception, in order of time. Where its own speed is unknown, the
-                profile starts at the greatest allowed speed.
+            scene: newest perception, in order of time. Where its own speed is unknown or
+                estimated, the profile starts at the greatest allowed speed.
             now_ns: present time on the scene's clock, to judge its age; None: it is new.
 
         Returns:
@@ -140,7 +142,9 @@ class Planner:
         begin = time.perf_counter()
         limit_s = self.config.deadline_s
         speed, turning = _own_motion(scene)
-        ego = None if speed is None else max(0.0, speed)
+        guess = scene.ego is not None and scene.ego.estimated
+        near = None if speed is None else max(0.0, speed)
+        ego = None if guess else near
         stale = self._stale(scene, now_ns)
         if stale:
             return self._stop_for(stale, scene, now_ns, ego), _unknown_grid(self.spec, scene.t_ns)
@@ -149,12 +153,9 @@ class Planner:
         view, way = self._view_of(scene), self._way_to(scene.t_ns, speed, turning)
         seen = survey(scene, self.spec, self.vehicle, self.config.cost, view, self._ground, way)
         self._ground = seen.ground
-        guess = scene.ego is not None and scene.ego.estimated
-        # a guess of the turning would sway the path more than it steadies it
-        last = self._last_seen_from(scene.t_ns, ego, None if guess else turning)
         now = _Now(
-            seen, view, ego, guess, last, self._calm_share(scene.t_ns),
-            self._last.lead_id if self._last else None,
+            seen, view, ego, near, self._last_seen_from(scene.t_ns, ego, turning),
+            self._calm_share(scene.t_ns), self._last.lead_id if self._last else None,
             lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
         )  # fmt: skip
         self._last = self._plan_on(now, scene.t_ns)
@@ -224,7 +225,7 @@ class Planner:
 
     def _plan_on(self, now: _Now, t_ns: int) -> _Memory:
         cfg, seen = self.config, now.seen
-        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, now.ego_mps, now.lead_id)
+        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, now.near_ego_mps, now.lead_id)
         lead_id = None if lead is None else int(seen.objects.track_id[lead.index])
         if seen.corridor is None:
             if lead is not None and lead.x_m <= cfg.cost.blind_m:
@@ -247,8 +248,7 @@ class Planner:
         last, calm = now.last, now.calm
         route = find_route(prover, guide, seen.first_m, last, calm, cfg.route, now.late)
         end = end_of(route, seen, now.view, lead, self.vehicle, cfg.speed, self.spec)
-        told_m = seen.far_m - DIM_M
-        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, told_m, cfg.useful_m, now.estimated)
+        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, seen.far_m - DIM_M, cfg.useful_m)
         plan = timed(route.curve, seen.objects, end, drive)
         plan = checked(plan, space.first_touch, seen.objects, lead, drive)
         if route.unfinished and plan.status == PlanStatus.BLOCKED:

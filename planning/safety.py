@@ -68,11 +68,10 @@ def _meets(plan: Plan, boxes: F64, vx_mps: F64, vehicle: Vehicle) -> Mask:
 def _met(plan: Plan, objects: Footprints, lead: Lead | None, drive: Drive) -> Finding | None:
     """The first moving object met. Sideways motion is left to ``speed.first_crossing``.
 
-    Where the own speed is unknown or a guess, only a lead is looked at: where the others will be
-    on a way driven at other speeds is then too doubtful to stop for.
+    Where the own speed is unknown only a lead's is known: relative velocities tell nothing of
+    where the others will be on a way driven at other speeds.
     """
-    ego = drive.ego_mps
-    vx = objects.vx_mps + (math.nan if ego is None or drive.estimated else ego)
+    vx = objects.vx_mps + (math.nan if drive.ego_mps is None else drive.ego_mps)
     if lead is not None:
         vx[lead.index] = lead.speed_mps
     moves = objects.settled & (np.abs(np.nan_to_num(vx)) >= drive.rules.standing_mps)

@@ -28,15 +28,13 @@ F64 = NDArray[np.float64]
 @dataclass(frozen=True)
 class Drive:
     """What speeds follow from: the vehicle, the rules, the own speed (None: unknown), the x up
-    to which the ground is told, the length under which a way counts as BLOCKED, and whether the
-    own speed is an estimate."""
+    to which the ground is told, and the length under which a way counts as BLOCKED."""
 
     vehicle: Vehicle
     rules: SpeedConfig
     ego_mps: float | None
     told_m: float
     useful_m: float
-    estimated: bool = False
 
 
 def timed(curve: Curve, objects: Footprints, end: End, drive: Drive) -> Plan:

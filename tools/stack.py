@@ -342,7 +342,8 @@ _CAUSES = {
 
 
 def _ego_mps(scene: Scene) -> float | None:
-    return scene.ego.speed_mps if scene.ego and np.isfinite(scene.ego.speed_mps) else None
+    """The log's own speed."""
+    return scene.ego.speed_mps if scene.ego and not scene.ego.estimated else None
 
 
 def _one_line(error: Exception) -> str:

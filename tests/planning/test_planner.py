@@ -450,3 +450,16 @@ def test_a_road_lost_from_sight_is_a_stop_along_the_last_path(world):
     assert near.status == PlanStatus.BLOCKED and len(near.x_m) == 0
     long_ago = planner.plan(world.scene(None, t_ns=60 * 10**9, ego=8.0))[0]
     assert long_ago.status == PlanStatus.NO_SURFACE and len(long_ago.x_m) == 0
+
+
+def test_a_guess_of_the_own_speed_tells_whether_a_lead_moves_and_no_more(world):
+    near = world.Thing(9.5, 0.0, velocity=(0.0, 0.0), kind="two_wheeler", width=0.7)
+    scene = world.scene(world.Road(), [near])
+    guess = replace(scene, ego=EgoMotion(4.0, 0.0, 0.5, 0.01, estimated=True))
+    plan = plan_of(guess)
+    assert plan.status == PlanStatus.OK
+    assert "following two-wheeler 9 m ahead at 4.0 m/s" in plan.reason
+    stands = replace(guess, ego=EgoMotion(0.3, 0.0, 0.1, 0.01, estimated=True))
+    assert plan_of(stands).status == PlanStatus.BLOCKED
+    free = plan_of(replace(world.scene(world.Road()), ego=guess.ego))
+    assert free.speed_mps[0] == plan_of(world.scene(world.Road())).speed_mps[0]

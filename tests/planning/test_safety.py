@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data.types import Plan, PlanStatus
 from planning.goal import Lead
 from planning.obstacles import Footprints
-from planning.safety import checked, find_fault, safe_stop
+from planning.safety import checked, safe_stop
 from planning.smoothing import Curve, curve_of
 from planning.speed import SpeedConfig, times_s
 from planning.trajectory import Drive
@@ -148,10 +148,3 @@ def test_a_safe_stop_has_nothing_to_go_on_when_the_last_path_is_over():
     assert len(stop(straight(8.0), 60.0).x_m) == 0
     assert len(stop(Plan.none(PlanStatus.BLOCKED, ""), 0.1).x_m) == 0
     assert len(stop(straight(8.0), 1.0, ego=0.0).x_m) == 0
-
-
-def test_others_are_looked_at_only_where_the_own_speed_is_the_logs():
-    oncoming = moving(30.0, 0.0, -16.0)
-    for estimated, want in ((False, True), (True, False)):
-        drive = Drive(CAR, RULES, 8.0, 60.0, 6.0, estimated)
-        assert (find_fault(straight(), free, oncoming, None, drive) is not None) == want
