@@ -13,6 +13,7 @@ from perception.tracking import Tracker, TrackerConfig
 from perception.tracking.config import PROBABILITIES
 
 FRAMES = 100
+REPEATS = 4  # of which each frame's best counts: what else the machine does only adds
 _STEP_S = 0.1
 _SIZE_PX = (1920, 1080)
 _CONFIGS = {"Roadstack": PROBABILITIES, "Roadstack, places on the ground": TrackerConfig()}
@@ -41,10 +42,12 @@ def our_times(frames: list[Detections], camera: Camera) -> dict[str, NDArray[np.
     """Milliseconds (f,) of every frame by configuration."""
     out = {}
     for name, config in _CONFIGS.items():
-        tracker, times = Tracker(config), []
-        for i, found in enumerate(frames):
-            start = time.perf_counter()
-            tracker.update(found, round(i * _STEP_S * 1e9), camera)
-            times.append(time.perf_counter() - start)
-        out[name] = np.array(times) * 1e3
+        times = np.zeros((REPEATS, len(frames)))
+        for own in times:
+            tracker = Tracker(config)
+            for i, found in enumerate(frames):
+                start = time.perf_counter()
+                tracker.update(found, round(i * _STEP_S * 1e9), camera)
+                own[i] = time.perf_counter() - start
+        out[name] = times.min(axis=0) * 1e3
     return out

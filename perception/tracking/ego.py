@@ -191,10 +191,15 @@ def common_shift(
     if len(i) < 2:
         return 0.0
     shift = off[i, j, 0]
-    tried = np.append(shift, 0.0)
-    votes = np.exp(-misfit[i, j] / 2 - np.square(tried[:, None] - shift) / (2 * variance[i, 0]))
     # each prediction has one vote: its best detection's
     starts = np.flatnonzero(np.diff(i, prepend=-1))
+    likely = np.exp(-misfit[i, j] / 2)
+    none = likely * np.exp(-np.square(shift) / (2 * variance[i, 0]))
+    most, least = (np.maximum.reduceat(v, starts).sum() for v in (likely, none))
+    if most < least + max(1.0, config.shift_share * len(starts)):
+        return 0.0  # whatever the shift
+    tried = np.append(shift, 0.0)
+    votes = np.exp(-misfit[i, j] / 2 - np.square(tried[:, None] - shift) / (2 * variance[i, 0]))
     support = np.maximum.reduceat(votes, starts, axis=1).sum(axis=1)
     turn = tried * (config.max_turn_radps / reach_px) / config.shift_doubt_radps
     support -= config.shift_doubt * np.log1p(turn * turn)
