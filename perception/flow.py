@@ -59,6 +59,27 @@ class Points:
         return len(self.xy)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What of a picture can be made ready before anything is found in it.
+
+    Attributes:
+        grey: (h, w) uint8, the small picture; width_px: of the original.
+        xy: (n, 2) float32 px of its corners; value: (n,) float32, their less eigenvalues.
+    """
+
+    grey: U8
+    width_px: int
+    xy: F32
+    value: F32
+
+
+def look_at(image: U8, config: FlowConfig) -> Look:
+    """The look at a picture, (h, w, 3) uint8 BGR."""
+    grey = small_grey(image)
+    return Look(grey, image.shape[1], *corners(grey, config.corner))
+
+
 def small_grey(image: U8) -> U8:
     """(h, w, 3) BGR to a grey picture of 320 x 180 pixels, or as many in another aspect."""
     height, width = image.shape[:2]
@@ -104,8 +125,7 @@ def _round(grey: U8, x: I64, y: I64) -> Bool:
 
 
 def points_to_follow(
-    grey: U8,
-    width_px: int,
+    look: Look,
     horizon: tuple[float, float],
     objects: Detections,
     surfaces: Surfaces,
@@ -114,12 +134,12 @@ def points_to_follow(
     """The strongest corners on the road, and of what stands still above it.
 
     Args:
-        width_px: of the original picture, whose pixels ``objects`` are given in.
+        objects: in px of the original picture.
         horizon: (row, slope) in px of the small picture at its left edge. What is not road and
             lies well below it is left out: bonnet, kerbs, cars that were not detected.
     """
-    xy, value = corners(grey, config.corner)
-    scale = grey.shape[1] / width_px
+    xy, value = look.xy, look.value
+    scale = look.grey.shape[1] / look.width_px
     if len(objects):
         box = (objects.xyxy + 0.5) * scale - 0.5
         box = box + np.array([-1, -1, 1, 1], np.float32) * config.margin_px

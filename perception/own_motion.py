@@ -14,7 +14,7 @@ import numpy as np
 
 from data.camera import Camera
 from data.types import U8, Detections, EgoMotion, Surfaces
-from perception.flow import FlowConfig, Points, follow, points_to_follow, small_grey
+from perception.flow import FlowConfig, Look, Points, follow, look_at, points_to_follow
 from perception.pair_fit import PairConfig, fit_pair, predicted_px
 
 _AGREED = 2  # measurements that make a number known
@@ -86,15 +86,21 @@ class OwnMotion:
         self._system_share = 0.0  # of the speed, what the camera's errors make of it
 
     def update(
-        self, image: U8, t_ns: int, camera: Camera, objects: Detections, surfaces: Surfaces
+        self,
+        image: U8 | Look,
+        t_ns: int,
+        camera: Camera,
+        objects: Detections,
+        surfaces: Surfaces,
     ) -> EgoMotion | None:
-        """Take in the next picture, (h, w, 3) uint8 BGR, with what was found in it.
+        """Take in the next picture, (h, w, 3) uint8 BGR or the look at it, with what was found.
 
         Returns:
             Speed and yaw rate now, with standard deviations and ``estimated`` set; NaN for what
             is unknown, None where both are.
         """
-        grey = small_grey(image)
+        look = image if isinstance(image, Look) else self.look_at(image)
+        grey = look.grey
         last, points, dt_s = self._grey, self._points, (t_ns - self._seen_ns) / 1e9
         small = camera.scaled_to(grey.shape[1], grey.shape[0])
         self.turn = None
@@ -103,9 +109,12 @@ class OwnMotion:
             self._compare(last, grey, points, dt_s, small)
         self._grey, self._seen_ns = grey, t_ns
         line = _horizon(small)
-        width = image.shape[1]
-        self._points = points_to_follow(grey, width, line, objects, surfaces, self.config.flow)
+        self._points = points_to_follow(look, line, objects, surfaces, self.config.flow)
         return self._estimate()
+
+    def look_at(self, image: U8) -> Look:
+        """What can be made ready of a picture ahead, in another thread."""
+        return look_at(image, self.config.flow)
 
     def coast(self, t_ns: int) -> EgoMotion | None:
         """The estimate at a time without a picture to look at."""

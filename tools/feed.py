@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -14,6 +14,7 @@ import numpy as np
 from data.frame_quality import FrameWatch
 from data.logs import Log
 from data.types import U8, Frame
+from perception.flow import Look
 from tools.faults import of_log
 
 _GAP = 1.8  # times the usual time between frames
@@ -28,6 +29,7 @@ class Fed:
     Attributes:
         frame: None at the end of the log, whose last faults it brings.
         stage_ms: milliseconds that decoding and judging took.
+        look: at a picture that tells something, for the own motion.
         unusable: the fault for which the picture tells nothing, '' where it does.
     """
 
@@ -35,6 +37,7 @@ class Fed:
     stage_ms: dict[str, float]
     faults: tuple[str, ...]
     unusable: str = ""
+    look: Look | None = None
 
 
 class _Intervals:
@@ -59,8 +62,8 @@ class _Intervals:
         return ""
 
 
-def feed(log: Log) -> Iterator[Fed]:
-    """The frames of a log with their faults; the same on every pass."""
+def feed(log: Log, look_at: Callable[[U8], Look] | None = None) -> Iterator[Fed]:
+    """The frames of a log with their faults, and a look at each; the same on every pass."""
     watch, intervals = FrameWatch(), _Intervals()
     start, told = time.perf_counter(), 0
     for given in log:
@@ -71,8 +74,9 @@ def feed(log: Log) -> Iterator[Fed]:
         frame, size_fault = _of_size(given, log.width_px, log.height_px)
         quality = watch.judge(frame.image, frame.t_ns)
         faults += [f for f in (intervals.fault(frame.t_ns), size_fault, quality.fault) if f]
+        look = look_at(frame.image) if look_at is not None and quality.usable else None
         stages = {"decode": (decoded - start) * 1e3, "check": (time.perf_counter() - decoded) * 1e3}
-        yield Fed(frame, stages, tuple(faults), "" if quality.usable else quality.fault)
+        yield Fed(frame, stages, tuple(faults), "" if quality.usable else quality.fault, look)
         start = time.perf_counter()
     yield Fed(None, {}, tuple(of_log(f) for f in log.faults[told:]))
 

@@ -115,9 +115,10 @@ def _ms_since(start: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def _arrivals(a: argparse.Namespace, log: Log, done: int) -> Iterator[Arrival]:
+def _arrivals(a: argparse.Namespace, log: Log, stack: Stack, done: int) -> Iterator[Arrival]:
     """The frames as they are to be taken, without the first ``done``."""
-    fed: Iterator[Fed] = prefetch(feed(log), 1 if isinstance(log, LiveLog) else 4)
+    look_at = stack.own.look_at if stack.own is not None else None
+    fed: Iterator[Fed] = prefetch(feed(log, look_at), 1 if isinstance(log, LiveLog) else 4)
     if a.realtime:
         yield from arriving(fed)
         return
@@ -133,7 +134,7 @@ def _step(a: argparse.Namespace, stack: Stack, arrival: Arrival, period_ms: floa
     assert fed.frame is not None
     allowed_s = a.deadline_ms / 1e3
     deadline = Deadline(arrival.came_s, allowed_s) if a.realtime else None
-    r = stack.step(fed.frame, fed.unusable, deadline)
+    r = stack.step(fed.frame, fed.unusable, deadline, fed.look)
     late = sum(r.stage_ms.values()) > period_ms
     faults = (*fed.faults, *r.faults)
     if deadline is not None:
@@ -153,7 +154,7 @@ def _play(a: argparse.Namespace, log: Log, stack: Stack, writer: _Writer) -> Non
         Consumer(writer) as sink,
     ):
         held: _Item | None = None  # the last frame may yet get a fault
-        for arrival in _arrivals(a, log, frames):
+        for arrival in _arrivals(a, log, stack, frames):
             frame = arrival.fed.frame
             if held is not None and held.record is not None:
                 more = arrival.fed.faults if frame is None else ()

@@ -25,6 +25,7 @@ from data.types import (
     Surfaces,
     Tracks,
 )
+from perception.flow import Look
 from perception.horizon import VanishingPointFilter
 from perception.own_motion import OwnMotion
 from perception.pair_fit import compile_kernels as compile_motion
@@ -222,7 +223,11 @@ class Stack:
         self._last_t_ns = state["t_ns"]
 
     def step(
-        self, frame: Frame, unusable: str = "", deadline: Deadline | None = None
+        self,
+        frame: Frame,
+        unusable: str = "",
+        deadline: Deadline | None = None,
+        look: Look | None = None,
     ) -> StepRecord:
         """Run every stage on the next frame; ``stage_ms`` holds the time of each.
 
@@ -231,6 +236,7 @@ class Stack:
                 and the last plan is gone on with. The same is done where a stage fails.
             deadline: a plan made later than this is left to the next frames, and the last one
                 gone on with in its place; None: plans are never late.
+            look: at the picture, where it was made ready ahead (``OwnMotion.look_at``).
         """
         clock, faults = _Clock(), []
         if self._last_t_ns is not None and frame.t_ns < self._last_t_ns:
@@ -241,7 +247,7 @@ class Stack:
         scene = None
         if not unusable:
             try:
-                scene = self._perceive(frame, clock, faults)
+                scene = self._perceive(frame, clock, faults, look)
             except InputError:
                 raise
             except Exception as e:  # one frame's failure is no end of the drive
@@ -259,7 +265,7 @@ class Stack:
             frame.index, frame.t_ns, scene, plan, grid, clock.stage_ms, faults=tuple(faults)
         )
 
-    def _perceive(self, frame: Frame, clock: _Clock, faults: list[str]) -> Scene:
+    def _perceive(self, frame: Frame, clock: _Clock, faults: list[str], look: Look | None) -> Scene:
         camera = self.camera.of(frame)
         detections, surfaces = self._look(frame.image)
         clock.mark("network")
@@ -274,7 +280,7 @@ class Stack:
         clock.mark("camera")
         ego, turn = frame.ego, None
         if self.own is not None:
-            seen = self.own.update(frame.image, frame.t_ns, camera, detections, surfaces)
+            seen = self.own.update(look or frame.image, frame.t_ns, camera, detections, surfaces)
             ego, turn = frame.ego or seen, self.own.turn
             clock.mark("motion")
         tracks = self.tracker.update(detections, frame.t_ns, camera, turn)

@@ -320,3 +320,11 @@ def test_a_known_shift_is_followed() -> None:
     found, ok = follow(grey, moved, xy, xy)
     assert ok.all()
     np.testing.assert_allclose(found, xy + [-3, 2], atol=0.1)
+
+
+def test_a_look_made_ready_ahead_changes_nothing():
+    own, ahead = OwnMotion(), OwnMotion()
+    for i, at in enumerate(driven(10.0, 0.0, 6)):
+        image, rest = picture(at), (i * round(DT_S * 1e9), camera(), NONE, road())
+        assert own.update(image, *rest) == ahead.update(own.look_at(image), *rest)
+    assert own.update(image, 7 * round(DT_S * 1e9), camera(), NONE, road()) is not None

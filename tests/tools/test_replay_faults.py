@@ -171,9 +171,9 @@ def test_realtime_skips_frames_and_falls_back(clip, tmp_path, monkeypatch):
     """A stack that needs 120 ms for frames that come each 50 ms."""
     real = Stack.step
 
-    def slow(self, frame, unusable="", deadline=None):
+    def slow(self, *given):
         time.sleep(0.12)
-        return real(self, frame, unusable, deadline)
+        return real(self, *given)
 
     monkeypatch.setattr(Stack, "step", slow)
     options = ("--realtime", "--deadline-ms", "60", "--no-overlay")

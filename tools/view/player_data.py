@@ -33,7 +33,7 @@ from tools.view.player_events import CM, UNKNOWN, find_events
 
 MAX_POINTS = 40  # of a path, spread over it
 # stages that run beside the stack and do not count against the frame's time
-BESIDE = ("decode", "overlay")
+BESIDE = ("decode", "check", "overlay")
 BOX_STEP_PX = 0.5  # step of the columns of boxes
 _TRACK = ("x1", "y1", "x2", "y2", "ahead", "left", "ahead_std", "left_std", "vx", "vy")
 _CAMERA = (
