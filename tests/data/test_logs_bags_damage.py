@@ -145,6 +145,15 @@ def test_a_database_of_something_else(tmp_path: Path) -> None:
     assert "not a ROS 2 bag that can be read" in refused(tmp_path / "y.db3")
 
 
+def test_a_database_whose_schema_is_no_text(tmp_path: Path) -> None:
+    """What SQLite then says of it is no text either."""
+    file = made(tmp_path, "db3") / "drive.db3"
+    whole = file.read_bytes()
+    assert whole.count(b"CREATE TABLE messages(") == 1
+    file.write_bytes(whole.replace(b"CREATE TABLE messages(", b"CREATE \x82\x83\x84LE messages("))
+    assert "not a ROS 2 bag that can be read" in refused(file)
+
+
 @pytest.mark.parametrize(("name", "says"), [("x.mcap", "MCAP"), ("x.bag", "ROS 1 bag")])
 def test_not_a_bag(tmp_path: Path, name: str, says: str) -> None:
     pytest.importorskip("mcap", reason="mcap is not installed")

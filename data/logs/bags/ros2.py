@@ -28,6 +28,8 @@ from data.logs.source import shown
 from data.yaml_text import load_yaml
 
 _MAX_METADATA_BYTES = 1 << 23
+# the second where the database's own account of its damage is no text
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
 
 class SqliteStore:
@@ -52,7 +54,7 @@ class SqliteStore:
                 counts = dict(
                     base.execute("SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id")
                 )
-        except sqlite3.Error as e:
+        except _UNREADABLE as e:
             raise InputError(f"{shown(path)}: not a ROS 2 bag that can be read ({e})") from e
         self._numbers = {n: str(name) for n, name, _, _ in rows if isinstance(n, int)}
         self.topics: dict[str, Topic] = {}
@@ -78,7 +80,7 @@ class SqliteStore:
                     if not (isinstance(data, bytes) and isinstance(log_ns, int)):
                         raise Damaged("a row of the database is no message")
                     yield Message(self._numbers[number], log_ns, unpack(data, self._packing))
-        except (sqlite3.Error, OverflowError) as e:
+        except (*_UNREADABLE, OverflowError) as e:
             raise Damaged(f"the database is damaged ({e})") from e
 
 
