@@ -94,7 +94,7 @@ def folder_for(out: Path, source: Path, taken: set[str]) -> Path:
 
 
 def _mark(folder: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads((folder / MARK).read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
     return {}
@@ -231,7 +231,7 @@ def _same_for_all(a: argparse.Namespace) -> dict[str, Any]:
 
 def _model_of(folder: Path) -> str | None:
     """The model's hash in a finished replay's summary."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         return str(summary["model"]["sha256"]) if (folder / "record.jsonl").exists() else None
     return None

@@ -82,7 +82,7 @@ def fleet_figures(root: Path, runs: Sequence[Path], tables: bool) -> FleetFigure
 
 
 def _summary(run: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         value = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         return value if isinstance(value, dict) else {}
     return {}

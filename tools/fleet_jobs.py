@@ -332,6 +332,6 @@ class FrameCount:
 
 def frames_of(folder: Path) -> int:
     """Frames of a finished replay, 0 if it has no summary."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return int(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["frames"])
     return 0

@@ -291,7 +291,7 @@ def _log_name(run: Path) -> str:
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         return Path(str(summary["source"])).name or run.resolve().name
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return run.resolve().name
 
 
@@ -303,7 +303,7 @@ def _timings(run: Path) -> Iterator[Row]:
                 if not isinstance(row, dict) or not {"stage_ms", "deadline_missed"} <= set(row):
                     return
                 yield row
-    except (OSError, ValueError):  # times are no part of the record: the rest has none
+    except (OSError, ValueError, RecursionError):  # no part of the record: the rest has none
         return
 
 

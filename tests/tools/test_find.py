@@ -236,6 +236,17 @@ def test_a_spoilt_record_gets_one_line(tmp_path, capfd, old, new):
     assert "record.jsonl:1: not a line written by replay" in wrong(capfd, str(run), "t_s < 1")
 
 
+@pytest.mark.parametrize("name", ["summary.json", "timings.jsonl"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "no JSON", "[]"])
+def test_what_stands_beside_a_record_may_be_spoilt(tmp_path, name, text):
+    pytest.importorskip("duckdb")
+    run = write_run(tmp_path / "run", {0: [track(1, "person", 8.0)]}, 3)
+    (run / name).write_text(text)
+    out = tmp_path / "moments.csv"
+    assert main(["find", str(run), "class == 'person'", "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 2
+
+
 def test_columns_are_listed(runs, capfd):
     assert main(["find", str(runs), "--columns"]) == 0
     said = capfd.readouterr().out
