@@ -85,9 +85,18 @@ class Model:
         return self.meta.get("roadstack.precision", "fp32")
 
     def infer(self, canvas: U8) -> dict[str, NDArray]:
-        """Run on a letterboxed picture (h, w, 3) uint8 BGR; outputs as in ``decode``."""
-        out = self.session.run(list(OUTPUTS), {"image": canvas[None]})
-        return dict(zip(OUTPUTS, out, strict=True))
+        """Run on a letterboxed picture (h, w, 3) uint8 BGR; outputs as in ``decode``.
+
+        Raises:
+            InputError: they are of other shapes.
+        """
+        out = dict(zip(OUTPUTS, self.session.run(list(OUTPUTS), {"image": canvas[None]})))
+        shapes = {name: value.shape for name, value in out.items()}
+        k, h, w = (*shapes["scores"][1:2], *shapes["drivable"][1:], 0, 0, 0)[:3]
+        if list(shapes.values()) != [(1, k, 4), (1, k), (1, k), (1, h, w), (1, h, w)]:
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise InputError(f"model {self.name}: its outputs are of other shapes ({told})")
+        return out
 
     def __call__(self, image: U8, min_score: float) -> tuple[Detections, Surfaces]:
         """From a BGR picture of any size to objects and surfaces in its own pixels."""

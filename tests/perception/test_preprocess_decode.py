@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from data.errors import InputError
 from perception.decode import (
     decode_detections,
     decode_surfaces,
@@ -12,6 +13,7 @@ from perception.decode import (
     surface_mask,
 )
 from perception.preprocess import PAD_VALUE, letterbox
+from perception.runtime import Model
 
 SIZES = [(1280, 720), (1242, 375), (640, 480), (320, 227), (100, 900)]
 
@@ -87,3 +89,28 @@ def test_both_ways_of_resampling_a_map_agree() -> None:
     exact = surface_at_image_size(noise, (0.25, 0.25), 1280, 720)
     warped = surface_at_image_size(noise, (0.25 + 1e-8, 0.25 + 1e-8), 1280, 720)
     assert np.abs(exact - warped).max() < 1e-3
+
+
+SHAPES = {"boxes": (1, 7, 4), "scores": (1, 7), "classes": (1, 7), "drivable": (1, 16, 32),
+          "lane": (1, 16, 32)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("boxes", (1, 7, 4)), ("boxes", (1, 1, 7, 4)), ("boxes", (1, 6, 4)), ("scores", ()),
+     ("classes", (7,)), ("drivable", (16, 32)), ("lane", (1, 16, 31))],
+)  # fmt: skip
+def test_outputs_of_other_shapes_are_refused_in_a_line(name, shape):
+    """Whatever the file declares of them."""
+
+    class Session:
+        def run(self, names, inputs):
+            return [np.zeros({**SHAPES, name: shape}[n], np.float32) for n in names]
+
+    model = Model("odd", "", (64, 32), {}, Session())
+    image = np.zeros((32, 64, 3), np.uint8)
+    if shape == SHAPES[name]:
+        assert len(model(image, 0.5)[0]) == 0
+    else:
+        with pytest.raises(InputError, match="model odd: its outputs are of other shapes"):
+            model(image, 0.5)

@@ -191,6 +191,7 @@ def test_the_videos_own_times_are_taken(filmed):
         ("timings.jsonl", "[1]\n", "timings.jsonl:1"),
         ("summary.json", "[]", "summary.json"),
         ("summary.json", '{"width_px": -1, "height_px": 2}', "summary.json"),
+        ("summary.json", '{"width_px": 1e999, "height_px": 2}', "summary.json"),
         ("overlay.mp4", "no video", "overlay.mp4"),
     ],
 )

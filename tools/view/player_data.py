@@ -149,7 +149,9 @@ def _summary(run: Path) -> dict[str, Any]:
         for key in ("width_px", "height_px"):
             if not 0 < int(found[key]) < 1e5:
                 raise ValueError(f"{key} is {found[key]}")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+    except (
+        OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+    ) as e:  # fmt: skip
         raise InputError(f"{path}: not a replay's summary ({e!s:.100})") from e
     return dict(found)
 
