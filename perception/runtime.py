@@ -90,7 +90,8 @@ class Model:
         Raises:
             InputError: they are of other shapes.
         """
-        out = dict(zip(OUTPUTS, self.session.run(list(OUTPUTS), {"image": canvas[None]})))
+        answers = self.session.run(list(OUTPUTS), {"image": canvas[None]})
+        out = dict(zip(OUTPUTS, answers, strict=True))
         shapes = {name: value.shape for name, value in out.items()}
         k, h, w = (*shapes["scores"][1:2], *shapes["drivable"][1:], 0, 0, 0)[:3]
         if list(shapes.values()) != [(1, k, 4), (1, k), (1, k), (1, h, w), (1, h, w)]:

@@ -27,8 +27,7 @@ BOUNDARY_PROTOCOL = (
 CLASS_BOUNDARY_PROTOCOL = (
     "F1 of each class's boundary pixels within 0.75 % of the image's diagonal (Csurka et al. "
     "2013), mean over the classes with a boundary in an image's label or prediction, then over "
-    "images; "
-    "what borders on unknown pixels or the image's edge is no boundary"
+    "images; what borders on unknown pixels or the image's edge is no boundary"
 )
 POINT_PROTOCOL = (
     "middles of the runs of line pixels in every 5th row at 640x360, labels dilated as for IoU, "
