@@ -169,9 +169,10 @@ def figures(record: FrameRecord, weights: Weights) -> dict[str, F64]:
         pixels = record.pixels.reshape(len(record), -1).astype(np.float64)
         sums = weights.astype(np.float64) @ pixels  # exact below 2**53
         part = class_figures(sums.reshape(-1, *record.pixels.shape[1:]), record.pixel_classes)
-        if record.edges.any():
-            first = {k: part.pop(k) for k in ("miou", "pixel_accuracy")}
-            part = {**first, "boundary_f1": class_boundary_f1(record.edges, weights), **part}
+        # records of earlier versions have no edges: the figure is then not defined
+        edges = record.edges if len(record.edges) else np.zeros((len(record), 1, 4), np.int64)
+        first = {k: part.pop(k) for k in ("miou", "pixel_accuracy")}
+        part = {**first, "boundary_f1": class_boundary_f1(edges, weights), **part}
         out |= {f"segmentation.{k}": v for k, v in part.items()}
     return out
 

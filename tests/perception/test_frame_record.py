@@ -293,6 +293,20 @@ def test_the_boundary_f1_of_classes_is_a_mean_over_those_of_each_image():
     assert np.isnan(class_boundary_f1(np.zeros((1, 4, 4), np.int64), np.ones((1, 1), np.int32)))
 
 
+def test_a_record_without_edges_has_no_boundary_f1_and_the_other_figures():
+    truth = np.zeros((H, W), np.uint8)
+    truth[30:] = 1
+    collector = FrameCollector(("a", "b"))
+    given = replace(sample("f0"), segmentation=truth)
+    collector.add(given, Prediction(Detections.empty(), None, None, truth))
+    record, once = collector.record(), np.ones((1, 1), np.int32)
+    with_edges = figures(record, once)
+    without = figures(replace(record, edges=np.zeros((0, 0, 0), np.int64)), once)
+    assert list(with_edges) == list(without)
+    assert with_edges["segmentation.boundary_f1"] == without["segmentation.miou"] == 1
+    assert np.isnan(without["segmentation.boundary_f1"])
+
+
 def test_points_pair_one_to_one():
     assert contours.paired(np.array([0.0, 5]), np.array([3.0]), 10) == 1
     assert contours.paired(np.array([0.0, 9]), np.array([8.0, 17]), 10) == 2
