@@ -31,6 +31,7 @@ from perception.own_motion import OwnMotion
 from perception.pair_fit import compile_kernels as compile_motion
 from perception.runtime import Model, blank_input
 from perception.tracking import Tracker, TrackerConfig
+from perception.tracking import compile_kernels as compile_tracking
 from perception.tracking.calibration import Calibration
 from planning.fallback import LastPlan
 from planning.planner import Planner, PlannerConfig
@@ -175,6 +176,7 @@ class Stack:
         camera = Camera.assumed(width, height)
         Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
         compile_motion()
+        compile_tracking()
 
     def _look(self, image: U8) -> tuple[Detections, Surfaces]:
         """Objects with probabilities, where the model has a map to them, and surfaces."""

@@ -21,7 +21,9 @@ from perception.tracking import Tracker, TrackerConfig
 from perception.tracking.calibration import Calibration, load_calibration, shipped
 from perception.tracking.config import PROBABILITIES
 from perception.tracking.detection_files import DriveDetections, read_detections
+from perception.tracking.kernels import candidates
 from tools.files import make_folder, staging
+from tools.warmup import announce_compiling
 
 # A KITTI cyclist's box spans the person and the bicycle, so it is tracked as a two-wheeler and no
 # person is found in the same place.
@@ -29,6 +31,7 @@ _KITTI_IDS = {"Car": "vehicle", "Pedestrian": "person", "Cyclist": "two_wheeler"
 _KITTI_NAMES = {CLASS_ID[ours]: name for name, ours in _KITTI_IDS.items()}
 _OTHER = "Misc"  # the name in KITTI files of lights and signs
 KITTI_RIVALS = ((CLASS_ID["person"], CLASS_ID["two_wheeler"]),)
+KERNELS = (candidates,)  # one of those that are compiled together
 _UNBOUNDED = (100_000, 100_000)
 
 
@@ -214,6 +217,7 @@ def run_track(a: argparse.Namespace) -> int:
         InputError: bad input or option.
     """
     _check(a)
+    announce_compiling(*KERNELS)
     drives = read_detections(a.detections, a.layout)
     calibration = choose_calibration(a.calibration, drives, a.layout)
     done = track_drives(

@@ -23,8 +23,9 @@ def announce_compiling(*kernels: Callable[..., Any]) -> None:
 def announce_replay(built_in: bool) -> None:
     """The same for what a replay needs, of the built-in drive or another."""
     from planning.kernels import search
+    from tools.track import KERNELS
 
-    kernels = [search]
+    kernels = [search, *KERNELS]
     if built_in:
         from data.synthetic.raster import rasterise
 
@@ -33,8 +34,7 @@ def announce_replay(built_in: bool) -> None:
 
 
 def warm_up() -> float:
-    """Compile or load every kernel of ``planning``, of the renderer and of the metrics; seconds it
-    took."""
+    """Compile or load every kernel of the stack, the renderer and the metrics; seconds it took."""
     from data.camera import Camera
     from data.synthetic.drive import random_sample
     from data.types import Detections, Scene, Surfaces, Tracks
@@ -42,13 +42,14 @@ def warm_up() -> float:
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
     from tools.scoring import compile_kernels as compile_metrics
-    from tools.stack import compile_motion
+    from tools.stack import compile_motion, compile_tracking
 
     begin = time.perf_counter()
     random_sample(0, 64, 48, "rain")
     compile_kernels()
     compile_metrics()
     compile_motion()
+    compile_tracking()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
     road = np.ones((90, 160), np.float32)
     surfaces = Surfaces(road, 0 * road, (0.25, 0.25))
@@ -61,9 +62,10 @@ def run_warmup(args: argparse.Namespace) -> int:
     """The command."""
     from data.synthetic.raster import rasterise
     from planning.lattice import expand
-    from tools.scoring import KERNELS
+    from tools.scoring import KERNELS as METRICS
+    from tools.track import KERNELS as TRACKER
 
-    announce_compiling(rasterise, expand, *KERNELS)
+    announce_compiling(rasterise, expand, *METRICS, *TRACKER)
     seconds = warm_up()
     print(f"kernels ready in {seconds:.1f} s", file=sys.stderr)
     return 0

@@ -14,7 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from perception.boxes import iou
+from data.compiled import run
+from perception.tracking import kernels
+from perception.tracking.config import TrackerConfig
+from perception.tracking.motion import BoxState, measurement_variance
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -28,22 +31,27 @@ def touching(a_xyxy: F64, b_xyxy: F64, buffer_px: F64 | None = None) -> tuple[I6
     ``buffer_px`` (n, 2): before comparing, both boxes of a pair are widened to the left and
     right by its first number and to the top and bottom by its second.
     """
-    x1, y1, x2, y2 = a_xyxy.T
-    gu, gv = (0.0, 0.0) if buffer_px is None else buffer_px.T
-    left, top, right, bottom = np.ascontiguousarray(b_xyxy.T)
-    hit = (x1 - 2 * gu)[:, None] < right
-    hit &= (x2 + 2 * gu)[:, None] > left
-    hit &= (y1 - 2 * gv)[:, None] < bottom
-    hit &= (y2 + 2 * gv)[:, None] > top
-    rows, cols = np.nonzero(hit)
-    grow = 0.0 if buffer_px is None else 2 * buffer_px[rows]
-    return rows, cols, iou(a_xyxy[rows], b_xyxy[cols], grow)
+    buffer_px = np.zeros((0, 2)) if buffer_px is None else buffer_px
+    rows, cols, overlap = run(kernels.pairs, a_xyxy, b_xyxy, buffer_px)
+    return rows, cols, overlap
 
 
-def mahalanobis_squared(mean: F64, variance: F64, measured: F64) -> F64:
-    """(k,) squared distance of (k, d) from (k, d), in standard deviations ``variance`` (k, d)."""
-    delta = measured - mean
-    return np.asarray((delta * delta / variance).sum(axis=1), np.float64)
+def candidates(
+    box: BoxState, class_id: I64, xyxy: F64, found: F64, found_class: I64, config: TrackerConfig
+) -> tuple[I64, I64, F64, F64]:
+    """Pairs (predictions, detections) that may be one object: their overlap (k,) and cost (k,).
+
+    Predictions ``box`` of n tracks and detections ``xyxy`` (m, 4), as states ``found`` (m, 4), of
+    the same class that touch when widened, within the gate and of like height.
+    """
+    noise = measurement_variance(box.mean, config.boxes)
+    noise[:, 2:] += np.square(config.gate_log_size_std)
+    rows, cols, overlap, cost = run(
+        kernels.candidates, box.mean, box.cov, class_id, xyxy, found, found_class, noise,
+        config.widening, config.max_widening_sizes, config.gate, config.max_log_height_change,
+        config.gate_weight,
+    )  # fmt: skip
+    return rows, cols, overlap, cost
 
 
 def assign(rows: I64, cols: I64, cost: F64) -> I64:

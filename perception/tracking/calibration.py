@@ -91,7 +91,7 @@ class Calibration:
 
 def log_odds(score: F64 | float, limit: float = _ODDS_LIMIT) -> F64:
     """Logarithm of the odds of a probability, taken to lie ``limit`` or more from 0 and 1."""
-    p = np.clip(score, limit, 1 - limit)
+    p = np.minimum(np.maximum(score, limit), 1 - limit)  # faster than np.clip
     return np.asarray(np.log(p / (1 - p)), np.float64)
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
+from perception.tracking import kernels
 from perception.tracking.ground import LOG_HEIGHTS
 from perception.tracking.motion import BoxState
 
@@ -123,39 +125,21 @@ def fitted(
     """
     if dt_s <= 0:
         return ego
-    focal_px = float(camera.matrix[0, 0])
-    near = _inverse_distance(box.mean, class_id, focal_px)
-    off = _from_vanishing_point(box.mean, camera).T
-    slope = np.concatenate([near, off[0] * near, off[1] * near])
-    turns = np.zeros(len(slope))
-    turns[len(near) : 2 * len(near)] = focal_px
+    focal_px, centre_u = float(camera.matrix[0, 0]), float(camera.matrix[0, 2])
     fade = np.exp(-dt_s / config.turn_time_s)
-    pitch = turn.pitch_radps if turn is not None else float(ego.pitch_radps * fade)
-    seen = np.concatenate([box.rate[:, 3], box.rate[:, 0], box.rate[:, 1] + pitch * focal_px])
-    along, across, up = config.others_speed_mps
-    own = np.concatenate([0 * near, across * focal_px * near, up * focal_px * near])
-    variance = np.concatenate([box.cov[:, 3, 2], box.cov[:, 0, 2], box.cov[:, 1, 2]])
-    variance += own * own + np.square(along * slope)
-
     speed_0 = ego.speed_mps * np.exp(-dt_s / config.speed_time_s)
-    turn_0 = ego.turn_radps * fade
     trust_speed = 1 / (ego.speed_variance + config.speed_drift**2 * dt_s)
+    pitch, turn_0 = float(ego.pitch_radps * fade), ego.turn_radps * fade
     trust_turn = 1 / (ego.turn_variance + config.turn_drift**2 * dt_s)
     if turn is not None:
-        turn_0, trust_turn = turn.yaw_radps, 1 / _SEEN_TURN_VARIANCE
-    speed, yaw = speed_0, turn_0
-    for _ in range(_ROUNDS):
-        error = seen - slope * speed - turns * yaw
-        weight = 1 / (variance + error * error / 4)
-        ss, st, tt = weight @ (slope * slope), weight @ (slope * turns), weight @ (turns * turns)
-        ys, yt = weight @ (slope * seen), weight @ (turns * seen)
-        ss, tt = ss + trust_speed, tt + trust_turn
-        ys, yt = ys + trust_speed * speed_0, yt + trust_turn * turn_0
-        det = ss * tt - st * st
-        speed, yaw = (ys * tt - yt * st) / det, (yt * ss - ys * st) / det
-        if speed < 0:  # nobody drives backwards; a row of parked cars taken one for the next does
-            speed, yaw = 0.0, yt / tt
-    return EgoGuess(float(speed), float(yaw), float(tt / det), float(ss / det), pitch)
+        pitch, turn_0, trust_turn = turn.pitch_radps, turn.yaw_radps, 1 / _SEEN_TURN_VARIANCE
+    fit = run(
+        kernels.own_motion, box.mean, box.rate, box.cov, LOG_HEIGHTS[class_id], focal_px, centre_u,
+        camera.horizon_row_px, pitch * focal_px, *config.others_speed_mps,
+        speed_0, trust_speed, turn_0, trust_turn, _ROUNDS,
+    )  # fmt: skip
+    speed, yaw, speed_variance, turn_variance = fit
+    return EgoGuess(speed, yaw, speed_variance, turn_variance, pitch)
 
 
 def common_shift(
@@ -184,26 +168,10 @@ def common_shift(
     if min(len(few), len(best)) < 2:
         return 0.0
     variance = (box.cov[..., 0] + noise)[few]
-    off = found[best][None] - box.mean[few][:, None]
-    misfit = (np.square(off[..., 1:]) / variance[:, None, 1:]).sum(axis=2)
-    alike = class_id[few][:, None] == found_class[best]
-    i, j = np.nonzero((misfit < _FIT) & (np.abs(off[..., 0]) < reach_px) & alike)
-    if len(i) < 2:
-        return 0.0
-    shift = off[i, j, 0]
-    # each prediction has one vote: its best detection's
-    starts = np.flatnonzero(np.diff(i, prepend=-1))
-    likely = np.exp(-misfit[i, j] / 2)
-    none = likely * np.exp(-np.square(shift) / (2 * variance[i, 0]))
-    most, least = (np.maximum.reduceat(v, starts).sum() for v in (likely, none))
-    if most < least + max(1.0, config.shift_share * len(starts)):
-        return 0.0  # whatever the shift
-    tried = np.append(shift, 0.0)
-    votes = np.exp(-misfit[i, j] / 2 - np.square(tried[:, None] - shift) / (2 * variance[i, 0]))
-    support = np.maximum.reduceat(votes, starts, axis=1).sum(axis=1)
-    turn = tried * (config.max_turn_radps / reach_px) / config.shift_doubt_radps
-    support -= config.shift_doubt * np.log1p(turn * turn)
-    chosen = int(np.argmax(support))
-    if support[chosen] < support[-1] + max(1.0, config.shift_share * len(starts)):
-        return 0.0
-    return float((votes[chosen] * shift).sum() / votes[chosen].sum())
+    doubt_px = config.shift_doubt_radps * reach_px / config.max_turn_radps
+    return float(
+        run(
+            kernels.shift, box.mean[few], variance, class_id[few], found[best], found_class[best],
+            reach_px, _FIT, config.shift_share, config.shift_doubt, doubt_px,
+        )
+    )  # fmt: skip

@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
 from data.taxonomy import CLASSES
+from perception.tracking import kernels
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _STATE = 5
-_NO_INFORMATION = 1e8  # variance of a measurement that tells nothing
 
 # height (m) and the spread of its logarithm of the classes that stand on the ground
 _HEIGHTS: dict[str, tuple[float, float]] = {
@@ -136,16 +137,8 @@ def _measure(xyxy: F64, class_id: I64, camera: Camera, config: GroundConfig) -> 
         sure = np.sqrt(cov[:, 0, 0] + cov[:, 1, 1]) <= config.max_relative_std * distance
     has_foot = _STANDS[class_id] & (sure | (cut_bottom & np.isfinite(distance)))
     variance = config.log_height_std**2 + 2 * (config.foot_std_px / height) ** 2
-    variance = np.where(cut_top | cut_bottom, _NO_INFORMATION, variance)
+    variance = np.where(cut_top | cut_bottom, kernels.NO_INFORMATION, variance)
     return _Measured(place, cov, np.log(height), variance, has_foot)
-
-
-def _depth(mean: F64, camera: Camera) -> tuple[F64, F64]:
-    """Depth (k,) of places along the optical axis, at least 1 m, and its slope (2,) in x, y."""
-    pose = camera.vehicle_from_camera
-    axis = pose[:3, 2]
-    depth = mean[:, :2] @ axis[:2] - float(axis @ pose[:3, 3])
-    return np.maximum(depth, 1.0), axis[:2]
 
 
 def start(xyxy: F64, class_id: I64, camera: Camera | None, config: GroundConfig) -> GroundState:
@@ -167,14 +160,8 @@ def start(xyxy: F64, class_id: I64, camera: Camera | None, config: GroundConfig)
 
 def predict(state: GroundState, dt_s: float, config: GroundConfig) -> GroundState:
     """The places ``dt_s`` later."""
-    move = np.eye(_STATE)
-    move[0, 2] = move[1, 3] = dt_s
-    noise = np.zeros((_STATE, _STATE))
-    for i, a in enumerate(config.acceleration):
-        noise[i, i], noise[i, i + 2] = a * a * dt_s**3 / 3, a * a * dt_s**2 / 2
-        noise[i + 2, i], noise[i + 2, i + 2] = a * a * dt_s**2 / 2, a * a * dt_s
-    noise[4, 4] = config.height_drift**2 * dt_s
-    return GroundState(state.mean @ move.T, move @ state.cov @ move.T + noise)
+    noise = *config.acceleration, config.height_drift
+    return GroundState(*run(kernels.moved, state.mean, state.cov, dt_s, *noise))
 
 
 def update(
@@ -224,36 +211,15 @@ def _correct(
 
     Without ``elapsed_s`` the foot is already in the mean and only the height is used.
     """
-    jacobian, error, noise = _compared(mean, seen, at, camera)
+    pose = camera.vehicle_from_camera
+    axis = np.array([pose[0, 2], pose[1, 2], -float(pose[:3, 2] @ pose[:3, 3])])
+    foot, foot_cov, variance = seen.foot_m[at], seen.foot_cov[at], seen.log_height_var[at]
+    foot[~seen.has_foot[at]] = np.nan
     if elapsed_s is None:
-        error[:, :2], noise[:, :2, :2] = 0.0, np.eye(2) * _NO_INFORMATION
+        foot[:] = np.nan
     else:
-        elapsed = np.maximum(elapsed_s, 1e-3)[:, None, None]
-        noise[:, :2, :2] *= np.maximum(1.0, config.foot_correlation_s / elapsed)
-        noise[:, 2:, 2:] *= np.maximum(1.0, config.height_correlation_s / elapsed)
-    cross = cov @ jacobian.transpose(0, 2, 1)
-    spread = jacobian @ cross
-    inverse = np.linalg.inv(spread + noise)
-    surprise = np.einsum("ki,kij,kj->k", error, inverse, error) / config.gate**2
-    if (surprise > 1).any():
-        inverse = np.linalg.inv(spread + noise * np.maximum(surprise, 1.0)[:, None, None])
-    gain = cross @ inverse
-    new = cov - gain @ cross.transpose(0, 2, 1)
-    return mean + (gain @ error[..., None])[..., 0], (new + new.transpose(0, 2, 1)) / 2
-
-
-def _compared(mean: F64, seen: _Measured, at: I64, camera: Camera) -> tuple[F64, F64, F64]:
-    """Slope (k, 3, 5), error (k, 3) and noise (k, 3, 3) of foot and log height against (k, 5)."""
-    k = len(mean)
-    depth, slope = _depth(mean, camera)
-    jacobian = np.zeros((k, 3, _STATE))
-    jacobian[:, 0, 0] = jacobian[:, 1, 1] = jacobian[:, 2, 4] = 1.0
-    jacobian[:, 2, :2] = -slope / depth[:, None]
-    use = seen.has_foot[at, None]
-    error, noise = np.zeros((k, 3)), np.zeros((k, 3, 3))
-    error[:, :2] = np.where(use, seen.foot_m[at] - mean[:, :2], 0.0)
-    error[:, 2] = seen.log_height[at] - (mean[:, 4] - np.log(depth))
-    unknown = np.eye(2) * _NO_INFORMATION
-    noise[:, :2, :2] = np.where(use[..., None], seen.foot_cov[at], unknown)
-    noise[:, 2, 2] = seen.log_height_var[at]
-    return jacobian, error, noise
+        elapsed = np.maximum(elapsed_s, 1e-3)
+        foot_cov *= np.maximum(1.0, config.foot_correlation_s / elapsed)[:, None, None]
+        variance *= np.maximum(1.0, config.height_correlation_s / elapsed)
+    measured = foot, foot_cov, seen.log_height[at], variance
+    return run(kernels.placed, mean, cov, axis, *measured, config.gate)  # type: ignore[no-any-return]

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
+from perception.tracking import kernels
+
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -98,11 +101,8 @@ def _sizes_px(mean: F64) -> F64:
 
 def measurement_variance(mean: F64, config: BoxMotionConfig) -> F64:
     """(n, 4) variance of a detection of boxes ``mean`` (n, 4)."""
-    size = _sizes_px(mean)
-    edge = config.pixel_std_px
-    out = np.empty_like(mean)
-    out[:, :2] = ((config.centre_std_sizes * size) ** 2 + edge**2 / 2)[:, None]
-    out[:, 2:] = config.log_size_std**2 + 2 * edge**2 * np.exp(-2 * mean[:, 2:])
+    c = config
+    out: F64 = run(kernels.box_variance, mean, c.centre_std_sizes, c.log_size_std, c.pixel_std_px)
     return out
 
 
@@ -117,32 +117,12 @@ def start(mean: F64, rate: F64, config: BoxMotionConfig) -> BoxState:
 
 def predict(state: BoxState, dt_s: float, config: BoxMotionConfig) -> BoxState:
     """The boxes ``dt_s`` later, of objects that keep their velocity in space."""
-    density = np.empty_like(state.mean)
-    density[:, :2] = np.square(_sizes_px(state.mean)[:, None] * config.centre_acceleration)
-    density[:, 2:] = config.log_size_acceleration**2
-    closing = np.clip(state.rate[:, 3:] * dt_s, -1.0, config.max_closing)
-    larger = 1 / (1 - closing)
-    t, k = dt_s * larger, larger * larger
-    mean, rate = state.mean + t * state.rate, state.rate * larger
-    narrowing = dt_s * (state.rate[:, 2:] - state.rate[:, 3:])  # of the width beside the height
-    mean[:, 2:] = state.mean[:, 2:] + narrowing + np.log(larger)
-    rate[:, :2] *= larger
-    pp, pr, rr = state.cov[..., 0], state.cov[..., 1], state.cov[..., 2]
-    cov = np.empty_like(state.cov)
-    cov[..., 0] = pp + t * (2 * pr + t * rr) + density * (dt_s**3 / 3)
-    cov[..., 1] = (pr + t * rr) * k + density * (dt_s**2 / 2)
-    cov[..., 2] = rr * (k * k) + density * dt_s
-    return BoxState(mean, rate, cov)
+    noise = *config.centre_acceleration, config.log_size_acceleration
+    now = state.mean, state.rate, state.cov
+    return BoxState(*run(kernels.predicted, *now, dt_s, *noise, config.max_closing))
 
 
 def update(state: BoxState, rows: I64, measured: F64, variance: F64) -> BoxState:
     """Correct tracks ``rows`` (k,) by boxes ``measured`` (k, 4) of ``variance`` (k, 4)."""
-    old = state.cov[rows]
-    pp, pr = old[..., 0], old[..., 1]
-    innovation = measured - state.mean[rows]
-    gain_p, gain_r = pp / (pp + variance), pr / (pp + variance)
-    mean, rate, cov = state.mean.copy(), state.rate.copy(), state.cov.copy()
-    mean[rows] += gain_p * innovation
-    rate[rows] += gain_r * innovation
-    cov[rows] = old - np.stack([gain_p * pp, gain_p * pr, gain_r * pr], axis=-1)
-    return BoxState(mean, rate, cov)
+    now = state.mean, state.rate, state.cov
+    return BoxState(*run(kernels.corrected, *now, rows, measured, variance))

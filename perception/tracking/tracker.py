@@ -7,17 +7,20 @@ may keep an object alive but never begin one. Causal; time is the log's, never a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
 from data.taxonomy import CLASS_ID, CLASSES
 from data.types import Detections, Tracks
-from perception.tracking import ego, ground, motion
-from perception.tracking.association import assign, mahalanobis_squared, touching
+from perception.tracking import ego, ground, kernels, motion
+from perception.tracking.association import assign, candidates, touching
 from perception.tracking.calibration import log_odds
 from perception.tracking.config import TrackerConfig
 
@@ -168,12 +171,10 @@ class Tracker:
 
     def _clean(self, detections: Detections) -> _Seen:
         """Drop what is no box, keep the best, in an order that does not depend on the input's."""
-        xyxy = detections.xyxy.astype(np.float64)
-        score, kind = detections.score.astype(np.float64), detections.class_id
-        with np.errstate(invalid="ignore"):
-            size = xyxy[:, 2:] - xyxy[:, :2]
-            good = (np.abs(xyxy) < _MAX_COORDINATE_PX).all(axis=1) & (size > 0).all(axis=1)
-            good &= (score >= 0) & (score <= 1) & (kind >= 0) & (kind < len(CLASSES))
+        xyxy = np.ascontiguousarray(detections.xyxy, np.float64)
+        score = np.ascontiguousarray(detections.score, np.float64)
+        kind = np.ascontiguousarray(detections.class_id)
+        good = run(kernels.sound, xyxy, score, kind, _MAX_COORDINATE_PX, len(CLASSES))
         self.dropped_boxes += int(len(good) - good.sum())
         keep = np.flatnonzero(good & (score >= self.config.low_score))
         # by score, then by numbers that mirroring the picture does not change
@@ -214,7 +215,7 @@ class Tracker:
 
     def _named(self, table: _Table, rows: I64) -> _Table:
         """Give ids to those of the tracks ``rows``, seen in this frame, that have earned one."""
-        earned = table.odds[rows] >= _log_odds(self.config.report_score)
+        earned = table.odds[rows] >= _threshold(self.config.report_score)
         new = np.sort(rows[earned & (table.track_id[rows] == 0)])
         if not len(new):
             return table
@@ -227,7 +228,7 @@ class Tracker:
         config, table = self.config, self._table
         unseen_s = _seconds(t_ns - table.last_ns)
         odds = table.odds - config.fade_odds_ps * unseen_s
-        keep = (table.track_id > 0) & (odds >= _log_odds(config.keep_score) - _EVEN)
+        keep = (table.track_id > 0) & (odds >= _threshold(config.keep_score) - _EVEN)
         keep &= unseen_s <= config.max_coast_s + _EVEN
         shown = table.select(keep)
         places = config.places or ground.GroundConfig()
@@ -244,12 +245,27 @@ class Tracker:
         )
 
 
+def compile_kernels() -> None:
+    """Compile or load the inner loops."""
+    at = np.array([[100.0, 250], [300, 250], [500, 250]])
+    tracker, camera = Tracker(), Camera.assumed(640, 384)
+    for i in range(3):
+        found = Detections(np.hstack([at, at + 40]), np.full(3, 0.9), np.zeros(3, np.int64))
+        tracker.update(found, i * 100_000_000, camera)
+
+
 def _seconds(t_ns: I64) -> F64:
     return np.asarray(t_ns * 1e-9, np.float64)
 
 
-def _log_odds(p: F64 | float) -> F64:
+def _log_odds(p: F64) -> F64:
     return log_odds(p, _ODDS_LIMIT)
+
+
+@lru_cache(maxsize=64)
+def _threshold(p: float) -> float:
+    """Log-odds of one of the configuration's probabilities."""
+    return float(log_odds(p, _ODDS_LIMIT))
 
 
 def _no_detections() -> _Seen:
@@ -295,7 +311,7 @@ def _born(
 ) -> _Table:
     n = len(seen.score)
     time = np.full(n, t_ns, np.int64)
-    doubt = _log_odds(config.sure_score) - _log_odds(config.report_score)
+    doubt = _threshold(config.sure_score) - _threshold(config.report_score)
     place = ground.GroundState.unknown(n)
     if config.places is not None:
         place = ground.start(seen.xyxy, seen.class_id, camera, config.places)
@@ -318,24 +334,15 @@ def _match(table: _Table, seen: _Seen, config: TrackerConfig) -> tuple[I64, I64]
     that are left."""
     if not len(table) or not len(seen.score):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    mean, spread = table.box.mean, table.box.cov[..., 0]
-    size = np.exp(mean[:, 2:])
-    widen = np.minimum(config.widening * np.sqrt(spread[:, :2]), config.max_widening_sizes * size)
-    rows, cols, overlap = touching(motion.boxes_from_state(mean), seen.xyxy, widen)
-    alike = table.class_id[rows] == seen.class_id[cols]
-    rows, cols, overlap = rows[alike], cols[alike], overlap[alike]
-    noise = motion.measurement_variance(mean, config.boxes)
-    noise[:, 2:] += np.square(config.gate_log_size_std)
-    far = mahalanobis_squared(mean[rows], (spread + noise)[rows], seen.state[cols]) / config.gate**2
-    cost = 1 - overlap + config.gate_weight * far
+    rows, cols, overlap, cost = candidates(
+        table.box, table.class_id, seen.xyxy, seen.state, seen.class_id, config
+    )
     sure = seen.score[cols] >= config.high_score
-    change = np.abs(seen.state[cols, 3] - mean[rows, 3])
-    near = (far <= 1) & (change <= config.max_log_height_change)
-    first = np.flatnonzero(near & sure & (overlap >= config.min_iou))
+    first = np.flatnonzero(sure & (overlap >= config.min_iou))
     first = first[assign(rows[first], cols[first], cost[first])]
     left = np.ones(len(table), np.bool_)
     left[rows[first]] = False
-    second = np.flatnonzero(near & ~sure & left[rows] & (overlap >= config.min_iou_low))
+    second = np.flatnonzero(~sure & left[rows] & (overlap >= config.min_iou_low))
     second = second[assign(rows[second], cols[second], cost[second])]
     both = np.concatenate([first, second])
     return rows[both], cols[both]
@@ -384,9 +391,9 @@ def _survivors(table: _Table, t_ns: int, camera: Camera | None, config: TrackerC
     memory_s = np.where(person, config.person_memory_s, config.max_coast_s)
     limit = np.where(table.track_id > 0, memory_s, config.tentative_unseen_s)
     keep = unseen_s <= limit + _EVEN
-    sane = (table.box.mean[:, 2:] < _MAX_LOG_SIZE).all(axis=1)
+    picture = -math.inf, math.inf, math.inf  # without a camera there is no border
     if camera is not None:
-        box, size = motion.boxes_from_state(table.box.mean), (camera.width_px, camera.height_px)
-        sane &= ((box[:, 2:] > 0) & (box[:, :2] < size)).all(axis=1)
+        picture = 0.0, float(camera.width_px), float(camera.height_px)
+    sane = run(kernels.visible, table.box.mean, *picture, _MAX_LOG_SIZE)
     keep &= sane | (table.last_ns == t_ns)
     return table if keep.all() else table.select(keep)
