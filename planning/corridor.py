@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from planning.grid import GridSpec
 
 F64 = NDArray[np.float64]
@@ -44,22 +45,14 @@ def along_lines(line: U8, resolution_m: float) -> U8:
     return np.asarray(cv2.morphologyEx(along, cv2.MORPH_CLOSE, np.ones((gap, 1), np.uint8)))
 
 
-def _nearest(mask: U8, towards_left: bool, middle: int, resolution_m: float) -> float:
-    """Median distance from the middle column to the nearest set cell; NaN if mostly none."""
-    half = mask[:, middle:] if towards_left else mask[:, :middle][:, ::-1]
-    hit = half.any(axis=1)
-    if hit.sum() < 0.3 * len(mask):
-        return float("nan")
-    distance = (half[hit].argmax(axis=1) + 0.5) * resolution_m
-    near = distance[distance < MAX_LANE_M]
-    return float(np.median(near)) if len(near) >= 0.3 * len(mask) else float("nan")
-
-
 def _lane_at_start(line: U8, first_row: int, spec: GridSpec) -> tuple[float, float]:
     """Offset y and width of the lane the vehicle is in, from the first seen rows."""
+    from planning.kernels import usual_gap
+
     rows = slice(first_row, first_row + round(_START_M / spec.resolution_m))
-    left = _nearest(line[rows], True, spec.cols // 2, spec.resolution_m)
-    right = _nearest(line[rows], False, spec.cols // 2, spec.resolution_m)
+    middle = spec.cols // 2
+    left = run(usual_gap, line[rows, middle:], MAX_LANE_M, spec.resolution_m)
+    right = run(usual_gap, line[rows, :middle][:, ::-1], MAX_LANE_M, spec.resolution_m)
     y, width = 0.0, LANE_WIDTH_M
     both = left + right
     if MIN_LANE_M <= both <= MAX_LANE_M:
@@ -84,7 +77,6 @@ def trace(line: U8, edge: U8, first_row: int, spec: GridSpec) -> Corridor:
     its share of the road's width or, where one edge alone is seen, its distance to that, or runs
     on straight. It keeps 1.5 m from the road's edges.
     """
-    from data.compiled import run
     from planning.kernels import march
 
     y, width = _lane_at_start(line, first_row, spec)

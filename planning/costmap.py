@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.types import Cell, CostGrid, Scene
 from planning.corridor import Corridor, along_lines, trace
 from planning.fusion import Evidence, Fused, FusionConfig, Way, fused
@@ -95,24 +96,18 @@ def _first_road_row(road: Mask, shown: Mask, spec: GridSpec, config: CostConfig)
     return int(hits[0]) if len(hits) else -1
 
 
-def _fill_wedge(kind: U8, seen: Mask, first: int, spec: GridSpec, vehicle: Vehicle) -> None:
-    """Extend the first seen road back to the rear axle, in place.
+def _filled(kind: U8, seen: Mask, first: int, spec: GridSpec, vehicle: Vehicle) -> U8:
+    """Kinds with the first seen road extended back to the rear axle.
 
     What lies before the first row of road straight ahead is bonnet or out of view. A column is
     filled when its own first road follows within 2 m of what is seen first; the way of the own
     wheels is always filled.
     """
-    reach = max(1, round(2.0 / spec.resolution_m))
-    rows = np.arange(spec.rows)[:, None]
-    is_road = kind == Cell.ROAD
-    first_road = np.where(is_road.any(axis=0), is_road.argmax(axis=0), spec.rows)
-    first_seen = np.where(seen.any(axis=0), seen.argmax(axis=0), spec.rows)
-    ok = first_road <= np.maximum(first_seen, first) + reach
-    ok &= first_road < spec.row_of(15.0)
-    kind[:first][~(is_road[:first] & ok)] = Cell.UNKNOWN
-    kind[(rows < first_road) & ok] = Cell.ROAD
-    half = vehicle.half_width_m + 0.6
-    kind[:first, spec.col_of(-half) : spec.col_of(half) + 1] = Cell.ROAD
+    from planning.grid_kernels import fill_wedge
+
+    reach, half = max(1, round(2.0 / spec.resolution_m)), vehicle.half_width_m + 0.6
+    own = spec.col_of(-half), spec.col_of(half) + 1
+    return np.asarray(run(fill_wedge, kind, seen, first, reach, spec.row_of(15.0), *own))
 
 
 def _recall(kind: U8, ground: _Ground, config: CostConfig) -> None:
@@ -134,20 +129,6 @@ def _paint(kind: U8, objects: Footprints, spec: GridSpec) -> None:
         kind[r0 : r1 + 1, c0 : c1 + 1] = Cell.OBSTACLE
 
 
-def _distance(free: Mask, resolution_m: float, mask: int = cv2.DIST_MASK_PRECISE) -> F32:
-    """Distance in m from each cell to the nearest that is not free (its near side): exact, or
-    within some per cent with a smaller ``mask``, for soft costs."""
-    if free.all():
-        return np.full(free.shape, NEVER_M, np.float32)
-    d = np.asarray(cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, mask))
-    return np.maximum(d * resolution_m - resolution_m / 2, 0).astype(np.float32)
-
-
-def _ramp(distance_m: F32, reach_m: float) -> F32:
-    """1 at distance 0, falling with the square to 0 at ``reach_m``."""
-    return np.asarray(np.clip(1 - distance_m / reach_m, 0, 1) ** 2, dtype=np.float32)
-
-
 def _costs(
     kind: U8,
     line: U8,
@@ -156,25 +137,25 @@ def _costs(
     first: int,
     spec: GridSpec,
     vehicle: Vehicle,
-    config: CostConfig,
+    c: CostConfig,
 ) -> F32:
-    need = vehicle.half_width_m + config.margin_m
-    road = (kind == Cell.ROAD) | (kind == Cell.LANE_LINE)
-    off = np.abs(spec.y_m[None, :] - corridor.centre_m[:, None]).astype(np.float32)
-    half = corridor.width_m / 2
-    cost = 1 + config.edge_weight * _ramp(clearance_m - need, config.edge_m)
-    to_line = _distance(line == 0, spec.resolution_m, cv2.DIST_MASK_5)
-    cost += config.line_weight * _ramp(to_line, config.line_m)
-    cost[kind == Cell.LANE_LINE] += config.crossing_weight
-    cost += config.centre_weight * np.minimum((off / half) ** 2, 2.0)
-    cost += config.outside_weight * np.clip(off - half, 0, 1)
-    fits = clearance_m >= need
+    """(rows, cols) float32 cost of a metre on each cell, infinite off the road and where the
+    vehicle would not fit."""
+    from planning.grid_kernels import costs
+
+    need = vehicle.half_width_m + c.margin_m
     # The very start may be tighter than it looks: the bonnet's edge cuts the road ragged.
-    near = np.zeros_like(road)
     end = first + round(3.0 / spec.resolution_m)
-    near[:end, spec.col_of(-1.2) : spec.col_of(1.2) + 1] = True
-    cost[near & ~fits] += config.tight_weight
-    return np.where(road & (fits | near), cost, np.inf).astype(np.float32)
+    start = end, spec.col_of(-1.2), spec.col_of(1.2) + 1
+    weights = (
+        c.edge_m, c.edge_weight, c.line_m, c.line_weight, c.crossing_weight, c.centre_weight,
+        c.outside_weight, c.tight_weight,
+    )  # fmt: skip
+    found = run(
+        costs, kind, line, clearance_m, corridor.centre_m, corridor.width_m / 2, need, *start,
+        spec.resolution_m, spec.origin_m[1], tuple(map(float, weights)),
+    )  # fmt: skip
+    return np.asarray(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,20 +183,19 @@ def _ground(
         line = (lane > config.lane_threshold).astype(np.uint8)
     shown = np.isfinite(drivable) & ~hidden
     first = _first_road_row(road, shown, spec, config)
-    told = np.where(shown, drivable, np.float32(np.nan))
     # the frame's own, and no evidence against road: the bonnet, and what shows past the outline
     # of an object that will have moved
     rim = cv2.dilate(hidden.view(np.uint8), np.ones((5, 5), np.uint8)).view(np.bool_)
     rim[: max(first, 0)] = True
-    told[rim & ~road] = np.nan
+    told = np.where(shown & (road | ~rim), drivable, np.float32(np.nan))
     evidence = Evidence(told, view.std_m, config.drivable_threshold)
     known = fused(last, way, evidence, spec, scene.t_ns, config.fusion)
     if known.frames > 1:
         road = np.where(rim, road, known.odds > 0)
         first = first if first >= 0 else _first_road_row(road, shown, spec, config)
-    kind = np.full(road.shape, Cell.UNKNOWN, np.uint8)
-    kind[shown] = Cell.OFF_ROAD
-    kind[shown & _closed(road, spec, config)] = Cell.ROAD
+    off, on = np.uint8(Cell.OFF_ROAD), np.uint8(Cell.ROAD)
+    kind = np.where(_closed(road, spec, config), on, off)
+    kind = np.where(shown, kind, np.uint8(Cell.UNKNOWN))
     return _Ground(kind, along_lines(line, spec.resolution_m), hidden, first, known)
 
 
@@ -246,6 +226,8 @@ def survey(
         last: the ground as known after the last frame, and the ``way`` driven since; with either
             None the frame stands alone.
     """
+    from planning.grid_kernels import distance_m
+
     config = config or CostConfig()
     surfaces = scene.surfaces
     if view is None:
@@ -258,13 +240,13 @@ def survey(
         edge = (kind == Cell.OFF_ROAD).astype(np.uint8)
         edge[spec.row_of(view.far_m - DIM_M) :] = 0
         corridor = trace(line, edge, first, spec)
-        _fill_wedge(kind, view.seen, first, spec, vehicle)
+        kind = _filled(kind, view.seen, first, spec, vehicle)
         if ground.known.frames > 1:
             _recall(kind, ground, config)
-    kind[(kind == Cell.ROAD) & (line > 0)] = Cell.LANE_LINE
+    np.copyto(kind, Cell.LANE_LINE, where=(kind == Cell.ROAD) & (line > 0))
     _paint(kind, objects, spec)
     shut = (kind == Cell.OFF_ROAD) | (kind == Cell.OBSTACLE) | (hidden & (kind == Cell.UNKNOWN))
-    clearance = _distance(~shut, spec.resolution_m)
+    clearance = np.asarray(run(distance_m, ~shut, spec.resolution_m, NEVER_M))
     cost = np.full(kind.shape, np.inf, np.float32)
     if corridor is not None:
         cost = _costs(kind, line, clearance, corridor, first, spec, vehicle, config)

@@ -86,7 +86,7 @@ def fused(
     elsewhere. Without ``last``, its ``way`` or with too long a break the frame stands alone; its
     log-odds then have the sign that the probability has against the threshold.
     """
-    from planning.kernels import add_evidence
+    from planning.grid_kernels import add_evidence
 
     if last is None or way is None or not 0 < way.dt_s <= config.max_gap_s or (
         last.odds.shape != told.probability.shape
@@ -96,7 +96,7 @@ def fused(
         forget = way.dt_s / config.forget_s + abs(way.along_m) / config.forget_m
     odds = run(
         add_evidence, last.odds, forget, way.along_m, way.turn_rad,
-        abs(way.turn_rad) / config.forget_arc_m, told.probability, told.std_m / config.blur_m,
+        abs(way.turn_rad) / config.forget_arc_m, told.probability, told.std_m, config.blur_m,
         math.log(told.threshold / (1 - told.threshold)), config.most_odds, config.held_odds,
         spec.resolution_m, spec.origin_m[1],
     )  # fmt: skip

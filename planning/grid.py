@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 MAX_CELLS = 4_000_000
+
+
+def _clipped(cells: float, count: int) -> int:
+    return math.floor(min(max(cells, 0.0), count - 1.0))
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,11 @@ class GridSpec:
 
     def row_of(self, x_m: float) -> int:
         """Row that holds ``x_m``, clipped to the grid."""
-        return int(np.clip(np.floor(x_m / self.resolution_m), 0, self.rows - 1))
+        return _clipped(x_m / self.resolution_m, self.rows)
 
     def col_of(self, y_m: float) -> int:
         """Column that holds ``y_m``, clipped to the grid."""
-        c = np.floor((y_m - self.origin_m[1]) / self.resolution_m)
-        return int(np.clip(c, 0, self.cols - 1))
+        return _clipped((y_m - self.origin_m[1]) / self.resolution_m, self.cols)
 
     def cells_of(self, xy_m: F64) -> tuple[I64, I64, NDArray[np.bool_]]:
         """Row, column and "lies inside" of (n, 2) points; outside ones are clipped."""

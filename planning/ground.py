@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
 from data.types import Surfaces
 from planning.grid import GridSpec
 
@@ -28,6 +29,23 @@ MAX_ROW_SPAN_M = 4.0
 _NOD_RAD = 0.004  # standard deviation of the pitch as a vehicle nods, whatever is calibrated
 
 
+@dataclass(frozen=True)
+class Band:
+    """Grid rows from ``first_row`` to before ``end_row`` whose cells cover about ``width_px`` x
+    ``height_px`` of a surface map, seen in its rows from ``top_px`` to before ``end_px``.
+
+    Thin lines are widened by a cell's size before sampling, or the near ones would fall between
+    the samples.
+    """
+
+    first_row: int
+    end_row: int
+    width_px: int
+    height_px: int
+    top_px: int
+    end_px: int
+
+
 @dataclass(frozen=True, eq=False)
 class GroundView:
     """Where each grid cell is seen in a surface map.
@@ -35,9 +53,7 @@ class GroundView:
     Attributes:
         u_px, v_px: (rows, cols) float32 map pixel of each cell's centre.
         seen: (rows, cols) bool; False where out of the picture or too near the horizon.
-        bands: (first_row, end_row, width_px, height_px) of grid rows whose cells cover about
-            that many map pixels: thin lines are widened by it before sampling, or the near
-            ones would fall between the samples.
+        bands: all grid rows of which something is seen.
         far_m: x beyond which nothing straight ahead is seen.
         std_m: (rows, cols) float32, standard deviation of where a cell's ground lies along the
             view: by the camera's pitch, d^2 / height for each radian, and by the map's pixels.
@@ -46,7 +62,7 @@ class GroundView:
     u_px: F32
     v_px: F32
     seen: Mask
-    bands: tuple[tuple[int, int, int, int], ...]
+    bands: tuple[Band, ...]
     far_m: float
     std_m: F32
 
@@ -57,12 +73,17 @@ def _odd_levels(size_px: F64) -> NDArray[np.int64]:
     return np.asarray(2 ** np.clip(level, 1, 5) - 1, dtype=np.int64)
 
 
-def _bands(du_px: F64, dv_px: F64) -> tuple[tuple[int, int, int, int], ...]:
+def _bands(du_px: F64, dv_px: F64, v_px: F32, seen: Mask) -> tuple[Band, ...]:
     """Group rows by the map pixels a cell covers at the middle column."""
     ku, kv = _odd_levels(du_px), _odd_levels(dv_px)
     cuts = np.flatnonzero((np.diff(ku) != 0) | (np.diff(kv) != 0)) + 1
-    edges = [0, *cuts.tolist(), len(ku)]
-    return tuple((a, b, int(ku[a]), int(kv[a])) for a, b in pairwise(edges))
+    found = []
+    for a, b in pairwise([0, *cuts.tolist(), len(ku)]):
+        rows = v_px[a:b][seen[a:b]]
+        if len(rows):
+            top, end = int(rows.min()), int(rows.max()) + 1
+            found.append(Band(a, b, int(ku[a]), int(kv[a]), top, end))
+    return tuple(found)
 
 
 def ground_view(
@@ -98,7 +119,7 @@ def ground_view(
     std_m = _std_m(camera, x, y, span_m)
     u32 = np.nan_to_num(u, nan=-9.0).clip(-9, 1e4).astype(np.float32)
     v32 = np.nan_to_num(v, nan=-9.0).clip(-9, 1e4).astype(np.float32)
-    return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid]), far_m, std_m)
+    return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid], v32, seen), far_m, std_m)
 
 
 def _std_m(camera: Camera, x: F64, y: F64, span_m: F64) -> F32:
@@ -111,31 +132,26 @@ def _std_m(camera: Camera, x: F64, y: F64, span_m: F64) -> F32:
 
 def project(view: GroundView, values: F32) -> F32:
     """Sample a (h, w) float32 map at every cell: (rows, cols) float32, NaN where not seen."""
-    out = np.asarray(
-        cv2.remap(values, view.u_px, view.v_px, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
-        dtype=np.float32,
-    )
-    out[~view.seen] = np.nan
-    return out
+    return _sampled(values, 0, view.u_px, view.v_px, view.seen)
+
+
+def _sampled(values: F32, top: int, u_px: F32, v_px: F32, seen: Mask) -> F32:
+    from planning.grid_kernels import sample
+
+    return np.asarray(run(sample, np.ascontiguousarray(values), top, u_px, v_px, seen))
 
 
 def project_thin(view: GroundView, values: F32) -> F32:
     """As ``project``, but each cell gets the greatest value it covers, so thin lines survive."""
     out = np.full(view.u_px.shape, np.nan, np.float32)
-    for first, end, ku, kv in view.bands:
-        u, v = view.u_px[first:end], view.v_px[first:end]
-        rows = v[view.seen[first:end]]
-        if not len(rows):
-            continue
+    for band in view.bands:
         # only the part of the map that the band covers
-        top = max(int(rows.min()) - kv - 1, 0)
-        wide = values[top : int(rows.max()) + kv + 2]
-        if ku > 1 or kv > 1:
-            wide = np.asarray(cv2.dilate(wide, np.ones((kv, ku), np.uint8)))
-        out[first:end] = cv2.remap(
-            wide, u, v - np.float32(top), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-    out[~view.seen] = np.nan
+        top = max(band.top_px - band.height_px - 1, 0)
+        wide = values[top : band.end_px + band.height_px + 1]
+        if band.width_px > 1 or band.height_px > 1:
+            wide = np.asarray(cv2.dilate(wide, np.ones((band.height_px, band.width_px), np.uint8)))
+        rows = slice(band.first_row, band.end_row)
+        out[rows] = _sampled(wide, top, view.u_px[rows], view.v_px[rows], view.seen[rows])
     return out
 
 
@@ -145,6 +161,8 @@ def hidden_by_boxes(view: GroundView, xyxy: F32, surfaces: Surfaces) -> Mask:
     ``xyxy`` is (n, 4) px of the original image. A box is taken in a little at its sides, where
     road shows past the rounded outline of what it holds.
     """
+    from planning.grid_kernels import sample_nearest
+
     map_h, map_w = surfaces.drivable.shape
     hidden = np.zeros((map_h, map_w), np.uint8)
     sx, sy = surfaces.scale
@@ -157,5 +175,4 @@ def hidden_by_boxes(view: GroundView, xyxy: F32, surfaces: Surfaces) -> Mask:
         hidden[c:d, a:b] = 1
     if not hidden.any():
         return np.zeros(view.seen.shape, np.bool_)
-    out = cv2.remap(hidden, view.u_px, view.v_px, cv2.INTER_NEAREST)
-    return np.asarray(out, dtype=np.bool_) & view.seen
+    return np.asarray(run(sample_nearest, hidden, view.u_px, view.v_px, view.seen))

@@ -92,6 +92,24 @@ def search(
 
 
 @compiled
+def usual_gap(mask: Array, most: float, resolution: float) -> float:
+    """Median distance over the rows from the first column to the first set cell, where that is
+    nearer than ``most``; NaN if fewer than three rows of ten have one."""
+    near, hits = [0.0 for _ in range(0)], 0
+    for r in range(len(mask)):
+        for c in range(mask.shape[1]):
+            if mask[r, c]:
+                hits += 1
+                if (c + 0.5) * resolution < most:
+                    near.append((c + 0.5) * resolution)
+                break
+    if len(near) < 1 or hits < 0.3 * len(mask) or len(near) < 0.3 * len(mask):
+        return np.nan
+    near.sort()
+    return (near[(len(near) - 1) // 2] + near[len(near) // 2]) / 2
+
+
+@compiled
 def _look(
     line: Array, edge: Array, r: int, y: float, resolution: float, origin_y: float, sign: int
 ) -> tuple[float, float]:
@@ -194,40 +212,3 @@ def march(
         slope = min(max(slope + 0.01 * error / resolution, -1.0), 1.0)
         centre[r] = y
     return centre, width
-
-
-@compiled
-def add_evidence(
-    held: Array, forget: float, along: float, turn: float, forget_per_m: float, probability: Array,
-    blur: Array, offset: float, most: float, bound: float, resolution: float, origin_y: float,
-) -> Array:  # fmt: skip
-    """Log-odds carried along by the own motion, and a frame's evidence; see ``fusion.fused``."""
-    rows, cols = probability.shape
-    out = np.empty((rows, cols), np.float32)
-    cos, sin = np.cos(turn) / resolution, np.sin(turn) / resolution
-    from_r = along * np.cos(turn / 2) / resolution - 0.5
-    from_c = (along * np.sin(turn / 2) - origin_y) / resolution - 0.5
-    low, high = 1 / (1 + np.exp(most - offset)), 1 / (1 + np.exp(-most - offset))
-    for i in range(rows):
-        x = (i + 0.5) * resolution
-        for j in range(cols):
-            y = origin_y + (j + 0.5) * resolution
-            odds, doubt = 0.0, 1 + blur[i, j] * blur[i, j]
-            if forget >= 0:
-                r, c = x * cos - y * sin + from_r, x * sin + y * cos + from_c
-                if 0 <= r < rows - 1 and 0 <= c < cols - 1:
-                    a, b = int(r), int(c)
-                    fr, fc = r - a, c - b
-                    near = held[a, b] * (1 - fc) + held[a, b + 1] * fc
-                    far = held[a + 1, b] * (1 - fc) + held[a + 1, b + 1] * fc
-                    lost = forget * doubt + forget_per_m * (abs(x) + abs(y))
-                    odds = (near * (1 - fr) + far * fr) / (1 + lost)
-            p = probability[i, j]
-            if p <= low:
-                odds -= most / doubt
-            elif p >= high:
-                odds += most / doubt
-            elif p == p:
-                odds += (np.log(p / (1 - p)) - offset) / doubt
-            out[i, j] = min(max(odds, -bound), bound)
-    return out

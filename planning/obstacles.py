@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 
 # Size along and across the road in m: length, least width, greatest width.
 _SIZE_M = {"vehicle": (4.5, 1.6, 2.6), "person": (0.6, 0.5, 0.8), "two_wheeler": (1.8, 0.6, 1.0)}
+_OBSTACLE = np.array([name in _SIZE_M for name in CLASSES])
 _SIDE_VIEW_M = 3.2  # a vehicle's box wider than this shows its side
 MAX_COASTING_S = 1.0
 _SETTLED_S = 0.4
@@ -58,7 +59,7 @@ class Footprints:
 
 def is_obstacle(class_id: I64) -> Mask:
     """Lights and signs stand beside or above the road."""
-    return np.isin(class_id, [CLASS_ID[name] for name in _SIZE_M])
+    return np.asarray(_OBSTACLE[class_id])
 
 
 def _lateral_extent(

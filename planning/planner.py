@@ -148,18 +148,24 @@ class Planner:
         stale = self._stale(scene, now_ns)
         if stale:
             return self._stop_for(stale, scene, now_ns, ego), _unknown_grid(self.spec, scene.t_ns)
-        if turning is not None:
-            scene = replace(scene, tracks=without_own_turning(scene.tracks, turning))
-        view, way = self._view_of(scene), self._way_to(scene.t_ns, speed, turning)
-        seen = survey(scene, self.spec, self.vehicle, self.config.cost, view, self._ground, way)
+        seen = self.survey_of(scene)
         self._ground = seen.ground
         now = _Now(
-            seen, view, ego, near, self._last_seen_from(scene.t_ns, ego, turning),
+            seen, self._view_of(scene), ego, near, self._last_seen_from(scene.t_ns, ego, turning),
             self._calm_share(scene.t_ns), self._last.lead_id if self._last else None,
             lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
         )  # fmt: skip
         self._last = self._plan_on(now, scene.t_ns)
         return self._last.plan, seen.grid
+
+    def survey_of(self, scene: Scene) -> Survey:
+        """The grid of a scene and what it was made from, with what is known of the ground so far;
+        nothing is remembered of it."""
+        speed, turning = _own_motion(scene)
+        if turning is not None:
+            scene = replace(scene, tracks=without_own_turning(scene.tracks, turning))
+        view, way = self._view_of(scene), self._way_to(scene.t_ns, speed, turning)
+        return survey(scene, self.spec, self.vehicle, self.config.cost, view, self._ground, way)
 
     def _stale(self, scene: Scene, now_ns: int | None) -> str:
         age_s = 0.0 if now_ns is None else (now_ns - scene.t_ns) / 1e9

@@ -1,0 +1,253 @@
+"""Inner loops of the cost grid, compiled by numba. Import inside the function that needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.compiled import compiled
+from data.types import Cell
+
+Array = NDArray[Any]
+
+_UNKNOWN, _ROAD, _LINE = Cell.UNKNOWN, Cell.ROAD, Cell.LANE_LINE
+
+
+@compiled
+def sample(values: Array, top: float, u: Array, v: Array, seen: Array) -> Array:
+    """Bilinear samples of a map whose first row is ``top``, replicated beyond its borders: float32
+    as ``seen``, NaN where that is false."""
+    rows, cols = values.shape
+    out = np.full(seen.shape, np.nan, np.float32)
+    last_r, last_c = np.float32(rows - 1), np.float32(cols - 1)
+    for i in range(seen.shape[0]):
+        for j in range(seen.shape[1]):
+            if not seen[i, j]:
+                continue
+            x = min(max(u[i, j], np.float32(0)), last_c)
+            y = min(max(v[i, j] - np.float32(top), np.float32(0)), last_r)
+            a, b = np.uint32(y), np.uint32(x)
+            fy, fx = y - np.float32(a), x - np.float32(b)
+            below, right = min(a + 1, rows - 1), min(b + 1, cols - 1)
+            near = values[a, b] + fx * (values[a, right] - values[a, b])
+            far = values[below, b] + fx * (values[below, right] - values[below, b])
+            out[i, j] = near + fy * (far - near)
+    return out
+
+
+@compiled
+def sample_nearest(values: Array, u: Array, v: Array, seen: Array) -> Array:
+    """Whether the nearest pixel of a uint8 map is set: bool as ``seen``, False where not seen."""
+    last_r, last_c = values.shape[0] - 1, values.shape[1] - 1
+    out = np.zeros(seen.shape, np.bool_)
+    for i in range(seen.shape[0]):
+        for j in range(seen.shape[1]):
+            if seen[i, j]:
+                r = min(max(int(v[i, j] + np.float32(0.5)), 0), last_r)
+                c = min(max(int(u[i, j] + np.float32(0.5)), 0), last_c)
+                out[i, j] = values[r, c] != 0
+    return out
+
+
+@compiled
+def add_evidence(
+    held: Array, forget: float, along: float, turn: float, forget_per_m: float, probability: Array,
+    std_m: Array, blur_m: float, offset: float, most: float, bound: float, resolution: float,
+    origin_y: float,
+) -> Array:  # fmt: skip
+    """Log-odds carried along by the own motion, and a frame's evidence; see ``fusion.fused``."""
+    rows, cols = probability.shape
+    out = np.empty((rows, cols), np.float32)
+    # in float32, as all that it works on: what is known of the ground is far less exact
+    step_c, step_r = np.float32(np.cos(turn)), np.float32(-np.sin(turn))
+    lost_m = np.float32(forget_per_m * resolution)
+    age = np.float32(forget)
+    least, most_odds, limit = np.float32(-most), np.float32(most), np.float32(bound)
+    low = np.float32(1 / (1 + np.exp(most - offset)))
+    high = np.float32(1 / (1 + np.exp(-most - offset)))
+    one = np.float32(1)
+    sharp = np.float32(1 / (blur_m * blur_m))
+    first_y = origin_y / resolution + 0.5
+    for i in range(rows):
+        x = i + 0.5
+        # where this row's first cell was, in cells of the held grid
+        from_r = x * np.cos(turn) - first_y * np.sin(turn)
+        from_c = x * np.sin(turn) + first_y * np.cos(turn)
+        row = np.float32(from_r + along * np.cos(turn / 2) / resolution - 0.5)
+        col = np.float32(from_c + (along * np.sin(turn / 2) - origin_y) / resolution - 0.5)
+        for j in range(cols):
+            odds = np.float32(0)
+            doubt = one + sharp * std_m[i, j] * std_m[i, j]
+            share = one / doubt
+            if forget >= 0:
+                r, c = row + np.float32(j) * step_r, col + np.float32(j) * step_c
+                if 0 <= r < rows - 1 and 0 <= c < cols - 1:
+                    a, b = np.uint32(r), np.uint32(c)
+                    fr, fc = r - np.float32(a), c - np.float32(b)
+                    near = held[a, b] + fc * (held[a, b + 1] - held[a, b])
+                    far = held[a + 1, b] + fc * (held[a + 1, b + 1] - held[a + 1, b])
+                    way = np.float32(x) + np.float32(abs(j + first_y))
+                    odds = (near + fr * (far - near)) / (one + age * doubt + lost_m * way)
+            p = probability[i, j]
+            if p <= low:
+                odds += least * share
+            elif p >= high:
+                odds += most_odds * share
+            elif p == p:
+                odds += (np.log(p / (one - p)) - np.float32(offset)) * share
+            out[i, j] = min(max(odds, -limit), limit)
+    return out
+
+
+@compiled
+def fill_wedge(
+    kind: Array, seen: Array, first: int, reach: int, last: int, own_from: int, own_end: int
+) -> Array:
+    """Kinds with the ground before the first seen road filled; see ``costmap._filled``."""
+    rows, cols = kind.shape
+    out = kind.copy()
+    to_road, to_seen = np.full(cols, rows), np.full(cols, rows)
+    for i in range(rows - 1, -1, -1):
+        for j in range(cols):
+            if kind[i, j] == _ROAD:
+                to_road[j] = i
+            if seen[i, j]:
+                to_seen[j] = i
+    for j in range(cols):
+        begins = to_road[j] <= max(to_seen[j], first) + reach and to_road[j] < last
+        for i in range(rows if begins else first):
+            own = i < first and own_from <= j < own_end
+            if own or (begins and i < to_road[j]):
+                out[i, j] = _ROAD
+            elif i < first and not (begins and kind[i, j] == _ROAD):
+                out[i, j] = _UNKNOWN
+    return out
+
+
+@compiled
+def _along_rows(free: Array) -> Array:
+    """(rows, cols) float32, cells to the nearest one of the own column that is not free; infinite
+    where there is none."""
+    rows, cols = free.shape
+    one = np.float32(1)
+    out = np.empty((rows, cols), np.float32)
+    far = np.full(cols, np.inf, np.float32)
+    for i in range(rows):
+        for j in range(cols):
+            far[j] = far[j] + one if free[i, j] else np.float32(0)
+            out[i, j] = far[j]
+    for i in range(rows - 2, -1, -1):
+        for j in range(cols):
+            there = out[i + 1, j] + one
+            out[i, j] = there if there < out[i, j] else out[i, j]
+    return out
+
+
+@compiled
+def near_squared(free: Array, most: int) -> Array:
+    """(rows, cols) float32, squared cells to the nearest cell that is not free: exact up to
+    ``most`` cells, more than that or infinite beyond.
+
+    The least over a row of the squares along it and across (Saito and Toriwaki, "New algorithms
+    for Euclidean distance transformation of an n-dimensional digitized picture", 1994), in loops
+    of which a processor does many steps at once.
+    """
+    own = _along_rows(free)
+    own *= own
+    out = own.copy()
+    cols = free.shape[1]
+    for i in range(free.shape[0]):
+        for d in range(1, min(cols, most + 1)):
+            square = np.float32(d * d)
+            left, right = out[i, : cols - d], out[i, d:]
+            from_right, from_left = own[i, d:], own[i, : cols - d]
+            for k in range(cols - d):
+                there = from_right[k] + square
+                left[k] = there if there < left[k] else left[k]
+            for k in range(cols - d):
+                there = from_left[k] + square
+                right[k] = there if there < right[k] else right[k]
+    return out
+
+
+@compiled
+def distance_m(free: Array, resolution: float, never_m: float) -> Array:
+    """(rows, cols) float32 m from each cell to the near side of the nearest that is not free,
+    exact; ``never_m`` where all are.
+
+    Along the columns, then the lower envelope of each row's parabolas (Meijster, Roerdink and
+    Hesselink, "A general algorithm for computing distance transforms in linear time", 2000).
+    """
+    rows, cols = free.shape
+    along = _along_rows(free)
+    out = np.full((rows, cols), never_m, np.float32)
+    at, begins = np.empty(cols, np.int64), np.empty(cols + 1)
+    step, half = np.float32(resolution), np.float32(0.5)
+    for i in range(rows):
+        count = 0
+        for u in range(cols):
+            if not along[i, u] < np.inf:
+                continue
+            high = np.float64(along[i, u]) ** 2 + u * u
+            start = -np.inf
+            while count > 0:
+                s = at[count - 1]
+                start = (high - np.float64(along[i, s]) ** 2 - s * s) / (2 * (u - s))
+                if start > begins[count - 1]:
+                    break
+                count -= 1
+                start = -np.inf
+            at[count], begins[count] = u, start
+            count += 1
+        begins[count] = np.inf
+        k = 0
+        for u in range(cols if count > 0 else 0):
+            while begins[k + 1] < u:
+                k += 1
+            d = np.float32(u - at[k])
+            cells = np.sqrt(along[i, at[k]] * along[i, at[k]] + d * d)
+            out[i, u] = max(step * (cells - half), np.float32(0))
+    return out
+
+
+@compiled
+def costs(
+    kind: Array, line: Array, clearance_m: Array, centre_m: Array, half_m: float, need_m: float,
+    start_end: int, start_from: int, start_to: int, resolution: float, origin_y: float,
+    weights: tuple[float, ...],
+) -> Array:  # fmt: skip
+    """(rows, cols) float32 cost of a metre; see ``costmap._costs``.
+
+    ``weights``: of ``CostConfig`` edge_m, edge_weight, line_m, line_weight, crossing_weight,
+    centre_weight, outside_weight, tight_weight. Rows before ``start_end`` and columns from
+    ``start_from`` to ``start_to`` may be tighter than the vehicle.
+    """
+    edge_m, edge, line_m, beside, crossing, centre, outside, tight = weights
+    rows, cols = kind.shape
+    to_line = near_squared(line == 0, int(line_m / resolution + 1.5))
+    out = np.full((rows, cols), np.inf, np.float32)
+    for i in range(rows):
+        for j in range(cols):
+            k = kind[i, j]
+            fits = clearance_m[i, j] >= need_m
+            near = i < start_end and start_from <= j < start_to
+            if (k != _ROAD and k != _LINE) or not (fits or near):
+                continue
+            cost = 1.0
+            part = 1.0 - (clearance_m[i, j] - need_m) / edge_m
+            if part > 0:
+                cost += edge * min(part, 1.0) ** 2
+            part = 1.0 - max(np.sqrt(to_line[i, j]) - 0.5, 0.0) * resolution / line_m
+            if part > 0:
+                cost += beside * part**2
+            if k == _LINE:
+                cost += crossing
+            off = abs(origin_y + (j + 0.5) * resolution - centre_m[i])
+            cost += centre * min((off / half_m) ** 2, 2.0)
+            cost += outside * min(max(off - half_m, 0.0), 1.0)
+            if not fits:
+                cost += tight
+            out[i, j] = cost
+    return out
