@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,8 +10,9 @@ from data.camera import Camera, mounting_pose
 from data.errors import InputError
 from data.types import Cell, Surfaces
 from planning.corridor import along_lines, trace
-from planning.costmap import _fill_wedge, build_cost_grid, survey
+from planning.costmap import NEVER_M, _filled, build_cost_grid, survey
 from planning.grid import GridSpec
+from planning.grid_kernels import distance_m, near_squared, sample, sample_nearest
 from planning.ground import ground_view, project, project_thin
 from planning.obstacles import footprints
 from planning.vehicle import Vehicle
@@ -203,7 +205,7 @@ def test_the_wedge_at_the_bonnet_is_filled_without_gaps():
         near = 7.0 if abs(spec.y_m[c]) < 1.5 else 4.0
         seen[spec.row_of(near) :, c] = True
     kind[~seen] = Cell.UNKNOWN
-    _fill_wedge(kind, seen, spec.row_of(7.0), spec, CAR)
+    kind = _filled(kind, seen, spec.row_of(7.0), spec, CAR)
     assert (kind == Cell.ROAD).all()
 
 
@@ -215,3 +217,34 @@ def test_far_away_the_lane_does_not_jump_with_an_edge():
     centre = trace(line, edge, SPEC.row_of(5), SPEC).centre_m
     assert 0.3 < centre[SPEC.row_of(36)] - centre[SPEC.row_of(34)] < 0.9
     assert centre[SPEC.row_of(42)] > 2.0  # but gives way in the end
+
+
+@pytest.mark.parametrize("share_shut", [0.0, 0.0005, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(60, 45), (8, 120)])
+def test_distances_are_exact(share_shut, shape):
+    free = np.random.default_rng(4).random(shape) >= share_shut
+    near, far = near_squared(free, 6), distance_m(free, 0.2, NEVER_M)
+    if free.all():
+        assert np.isinf(near).all()
+        assert (far == NEVER_M).all()
+        return
+    want = cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    assert np.allclose(far, np.maximum(0.2 * (want - 0.5), 0), atol=1e-5)
+    assert np.allclose(near[want <= 6], want[want <= 6] ** 2)
+    assert (near[want > 6] > 36).all()
+
+
+def test_a_map_is_sampled_between_its_pixels_and_replicated_beyond_them():
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    u = np.array([[0.0, 1.25, 3.4], [-0.4, 2.0, 1.0]], np.float32)
+    v = np.array([[0.0, 1.5, 2.4], [2.0, -0.3, 1.0]], np.float32)
+    seen = np.array([[True, True, True], [True, True, False]])
+    got = sample(values, 0, u, v, seen)
+    assert got.ravel()[:5] == pytest.approx([0.0, 7.25, 11.0, 8.0, 2.0])
+    assert np.isnan(got[1, 2])
+    assert sample(values, -2, u, v - 2, seen).ravel()[:5] == pytest.approx(got.ravel()[:5])
+    hit = sample_nearest((values == 7).astype(np.uint8), u + 1.6, v, seen)
+    assert hit.tolist() == [[False, False, False], [False, False, False]]
+    assert sample_nearest((values == 10).astype(np.uint8), u + 1, v, seen)[0].tolist() == [
+        False, True, False,
+    ]  # fmt: skip
