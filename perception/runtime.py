@@ -159,6 +159,17 @@ def check_runtime(meta: dict[str, str], path: Path) -> None:
         )
 
 
+def threads_wanted(threads: int | None) -> int:
+    """The number given, by default the processors at hand, at most 4.
+
+    Raises:
+        InputError: not from 1 to 256.
+    """
+    if threads is not None and not 1 <= threads <= 256:
+        raise InputError(f"--threads {threads}: expected a number from 1 to 256")
+    return threads or min(4, len(os.sched_getaffinity(0)))
+
+
 def open_session(
     path: Path, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
 ) -> tuple[bytes, Any]:
@@ -174,10 +185,8 @@ def open_session(
     import onnxruntime as ort
 
     ort.disable_telemetry_events()
-    if threads is not None and not 1 <= threads <= 256:
-        raise InputError(f"--threads {threads}: expected a number from 1 to 256")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(4, len(os.sched_getaffinity(0)))
+    options.intra_op_num_threads = threads_wanted(threads)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # idle threads sleep: the other stages need the processors

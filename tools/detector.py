@@ -17,8 +17,8 @@ from perception.runtime import Model, scores_beside
 _NAMED = 5  # classes in a warning
 
 
-def chosen_detector(a: argparse.Namespace) -> Detector | None:
-    """The detector that the options name, or None.
+def chosen_detector(a: argparse.Namespace, threads: int | None = None) -> Detector | None:
+    """The detector that the options name, or None; ``threads`` in place of ``--threads``.
 
     Raises:
         InputError: an option is missing or has no use, or the file is not such a detector.
@@ -31,7 +31,9 @@ def chosen_detector(a: argparse.Namespace) -> Detector | None:
         return None
     if a.decoder is None:
         raise InputError(f"--detector {a.detector}: say its family by --decoder")
-    found = load_detector(a.detector, a.decoder, a.detector_names, a.detector_size, a.threads)
+    found = load_detector(
+        a.detector, a.decoder, a.detector_names, a.detector_size, threads or a.threads
+    )
     if found.names.unknown:
         some = ", ".join(found.names.unknown[:_NAMED])
         more = len(found.names.unknown) - _NAMED
@@ -44,9 +46,9 @@ def chosen_detector(a: argparse.Namespace) -> Detector | None:
     return found
 
 
-def with_detector(model: Model, a: argparse.Namespace) -> Model:
+def with_detector(model: Model, a: argparse.Namespace, threads: int | None = None) -> Model:
     """The model, its objects from ``--detector`` where that is given."""
-    detector = chosen_detector(a)
+    detector = chosen_detector(a, threads)
     if detector is None:
         return model
     return replace(model, detector=detector, scores=scores_beside(a.detector))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _END = object()
 
 
@@ -49,6 +52,32 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def begun(
+    items: Iterable[T], work: Callable[[T], R], workers: int
+) -> Iterator[tuple[T, Future[R]]]:
+    """Yield each item with its ``work``, which was begun in one of ``workers`` threads.
+
+    The next ``workers`` items are being worked on while one is used. An error of ``items`` comes
+    out behind what came before it.
+    """
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    error: Exception | None = None
+    try:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > workers:
+                    yield waiting.popleft()
+        except Exception as e:
+            error = e
+        yield from waiting
+        if error is not None:
+            raise error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Consumer(Generic[T]):

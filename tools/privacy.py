@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -99,11 +100,13 @@ class Watch:
     kinds: tuple[str, ...]
     finer: Detector | None = None
     _seen: dict[int, tuple[weakref.ref[U8], Detections]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def keep(self, image: U8, found: Detections) -> None:
-        if len(self._seen) >= _HELD_LOOKS:
-            self._seen.pop(next(iter(self._seen)))
-        self._seen[id(image)] = weakref.ref(image), found
+        with self._lock:  # pictures are looked at side by side
+            if len(self._seen) >= _HELD_LOOKS:
+                self._seen.pop(next(iter(self._seen)))
+            self._seen[id(image)] = weakref.ref(image), found
 
     def seen(self, image: U8) -> Detections | None:
         """What was found in this very picture; None if nobody looked."""

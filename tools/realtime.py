@@ -5,19 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from tools.feed import Fed
+from tools.stack import Seen
 
 
 @dataclass(frozen=True, eq=False)
 class Arrival:
-    """A frame, when it came on the clock of ``time.perf_counter``, and how many came before it
-    and were never taken."""
+    """A frame, when it came on the clock of ``time.perf_counter``, how many came before it
+    and were never taken, and what is being seen in it, where that was begun."""
 
     fed: Fed
     came_s: float
     skipped: int
+    seen: Future[Seen | None] | None = None
 
 
 def arriving(items: Iterator[Fed]) -> Iterator[Arrival]:

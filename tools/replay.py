@@ -18,7 +18,7 @@ from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.logs.selection import listed
 from data.types import Frame, PlanStatus, StepRecord
-from perception.runtime import Model, load_model
+from perception.runtime import Model, load_model, threads_wanted
 from tools import privacy
 from tools.detector import describe, with_detector
 from tools.feed import Fed, feed
@@ -28,19 +28,20 @@ from tools.machine import hardware, package_versions
 from tools.memory import few_heaps, give_back
 from tools.outputs import open_outputs
 from tools.partial import Checkpoint, Partial, file_sha256, identity, partial_run
-from tools.pipeline import Consumer, prefetch
+from tools.pipeline import Consumer, begun, prefetch
 from tools.progress import progress_bar
 from tools.realtime import Arrival, arriving
 from tools.record import SCHEMA, record_line, timing_line
 from tools.sinks import OverlaySink, Sink, Sinks
 from tools.sources import BuiltInDrive, LoopedLog
-from tools.stack import Deadline, Stack
+from tools.stack import Deadline, Seen, Stack
 from tools.tally import Tally
 from tools.warmup import announce_replay
 
 OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "replay.html", "summary.json")
 _LINES = ("record.jsonl", "timings.jsonl")
 _GIVE_BACK_FRAMES = 100
+_PICTURES = 4  # that the network looks at side by side; more than planning keeps up with
 
 
 def open_sinks(a: argparse.Namespace, log: Log, stack: Stack, folder: Path) -> list[Sink]:
@@ -115,17 +116,44 @@ def _ms_since(start: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def _arrivals(a: argparse.Namespace, log: Log, stack: Stack, done: int) -> Iterator[Arrival]:
+@dataclass(frozen=True)
+class _Side:
+    """Pictures that the network looks at side by side, and its threads for each."""
+
+    pictures: int
+    threads: int
+
+    @classmethod
+    def shared(cls, threads: int | None, now: bool) -> _Side:
+        """``threads`` (default the processors, at most 4) shared out: where nobody waits for the
+        answer, a thread a picture takes the least processor time."""
+        wanted = threads_wanted(threads)
+        pictures = 1 if now else min(wanted, _PICTURES)
+        return cls(pictures, wanted // pictures)
+
+
+def _arrivals(
+    a: argparse.Namespace, log: Log, stack: Stack, done: int, pictures: int
+) -> Iterator[Arrival]:
     """The frames as they are to be taken, without the first ``done``."""
     look_at = stack.own.look_at if stack.own is not None else None
-    fed: Iterator[Fed] = prefetch(feed(log, look_at), 1 if isinstance(log, LiveLog) else 4)
+    live = isinstance(log, LiveLog)
+    fed: Iterator[Fed] = prefetch(feed(log, look_at), 1 if live else 4)
     if a.realtime:
         yield from arriving(fed)
         return
     with closing(fed):  # type: ignore[type-var]
-        for number, one in enumerate(fed):
-            if number >= done or one.frame is None:
-                yield Arrival(one, time.perf_counter(), 0)
+        new = (f for number, f in enumerate(fed) if number >= done or f.frame is None)
+        if live:
+            yield from (Arrival(f, time.perf_counter(), 0) for f in new)
+            return
+        with closing(begun(new, lambda f: _see(stack, f), pictures)) as ahead:  # type: ignore[type-var]
+            for f, seen in ahead:
+                yield Arrival(f, time.perf_counter(), 0, seen)
+
+
+def _see(stack: Stack, fed: Fed) -> Seen | None:
+    return None if fed.frame is None or fed.unusable else stack.see(fed.frame.image)
 
 
 def _step(a: argparse.Namespace, stack: Stack, arrival: Arrival, period_ms: float) -> StepRecord:
@@ -134,7 +162,7 @@ def _step(a: argparse.Namespace, stack: Stack, arrival: Arrival, period_ms: floa
     assert fed.frame is not None
     allowed_s = a.deadline_ms / 1e3
     deadline = Deadline(arrival.came_s, allowed_s) if a.realtime else None
-    r = stack.step(fed.frame, fed.unusable, deadline, fed.look)
+    r = stack.step(fed.frame, fed.unusable, deadline, fed.look, arrival.seen)
     late = sum(r.stage_ms.values()) > period_ms
     faults = (*fed.faults, *r.faults)
     if deadline is not None:
@@ -145,7 +173,7 @@ def _step(a: argparse.Namespace, stack: Stack, arrival: Arrival, period_ms: floa
     return replace(r, stage_ms={**fed.stage_ms, **r.stage_ms}, deadline_missed=late, faults=faults)
 
 
-def _play(a: argparse.Namespace, log: Log, stack: Stack, writer: _Writer) -> None:
+def _play(a: argparse.Namespace, log: Log, stack: Stack, writer: _Writer, pictures: int) -> None:
     """Run all frames that are not done yet."""
     period_ms = 1e3 / log.nominal_fps if log.nominal_fps > 0 else float("inf")
     frames = writer.tally.frames
@@ -154,7 +182,7 @@ def _play(a: argparse.Namespace, log: Log, stack: Stack, writer: _Writer) -> Non
         Consumer(writer) as sink,
     ):
         held: _Item | None = None  # the last frame may yet get a fault
-        for arrival in _arrivals(a, log, stack, frames):
+        for arrival in _arrivals(a, log, stack, frames, pictures):
             frame = arrival.fed.frame
             if held is not None and held.record is not None:
                 more = arrival.fed.faults if frame is None else ()
@@ -197,7 +225,8 @@ def run_replay(a: argparse.Namespace) -> int:
         raise InputError("--realtime: goes with no --resume; what is taken depends on the clock")
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
-    model = privacy.watched(with_detector(load_model(a.model, a.threads), a), a)
+    side = _Side.shared(a.threads, a.live or a.realtime)
+    model = privacy.watched(with_detector(load_model(a.model, side.threads), a, side.threads), a)
     out = make_folder(a.out)
     model_file = Path(a.model) if Path(a.model).exists() else None
     check_targets(out, OUTPUTS, (a.source, a.camera, a.inject, model_file))
@@ -208,7 +237,7 @@ def run_replay(a: argparse.Namespace) -> int:
         if partial is not None:
             deadline_s = a.deadline_ms / 1e3 if a.realtime else None
             stack = Stack(model, camera, deadline_s, not a.no_camera_motion)
-            summary = _run(a, log, stack, partial)
+            summary = _run(a, log, stack, partial, side.pictures)
             partial.finish(OUTPUTS)
             for name, unwanted in (("overlay.mp4", a.no_overlay), ("replay.html", not a.html)):
                 if unwanted:  # an earlier replay's
@@ -243,7 +272,9 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dict[str, Any]:
+def _run(
+    a: argparse.Namespace, log: Log, stack: Stack, partial: Partial, pictures: int
+) -> dict[str, Any]:
     """Replay the log into the folder of an unfinished replay; returns the summary."""
     stack.warm_up()
     if partial.checkpoint is not None:
@@ -258,7 +289,7 @@ def _run(a: argparse.Namespace, log: Log, stack: Stack, partial: Partial) -> dic
         if partial.checkpoint is not None and not sinks.resumable:
             raise InputError("--resume: not with an output that cannot be gone on with")
         writer = _Writer(partial, sinks, files)
-        _play(a, log, stack, writer)
+        _play(a, log, stack, writer, pictures)
         if not writer.tally.frames:
             why = "; ".join(listed(log.faults)) or "none lies between --start and --stop"
             raise InputError(f"{a.source or log.name}: not one frame to replay: {why}")
@@ -306,7 +337,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
         },
         **({"detector": describe(model.detector)} if model.detector else {}),
         **privacy.summary(model),
-        "threads": a.threads or len(os.sched_getaffinity(0)),
+        "threads": threads_wanted(a.threads),
         "hardware": hardware(),
         "versions": package_versions(),
     }

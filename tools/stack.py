@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -132,6 +133,16 @@ class CameraSource:
         return camera
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the network finds in a picture, objects with probabilities where the model has a map to
+    them, and how long it took."""
+
+    detections: Detections
+    surfaces: Surfaces
+    ms: float
+
+
 def probable(found: Detections, scores: Calibration, least: float) -> Detections:
     """Objects with probabilities for scores, those of ``least`` and more; see ``PROBABLE``."""
     found = found.select(found.score >= _LEAST_SCORE)
@@ -159,6 +170,7 @@ class Stack:
         self.model = model
         self.own = OwnMotion() if camera_motion else None
         self.tracker = Tracker(RAW if model.scores is None else PROBABLE)
+        self._least_score = self.tracker.config.low_score
         self.planner = Planner(config=PlannerConfig(deadline_s=deadline_s))
         self.vehicle: Vehicle = self.planner.vehicle
         self.camera = CameraSource(camera)
@@ -170,7 +182,7 @@ class Stack:
     def warm_up(self) -> None:
         """Run the network once and compile all kernels, so that frames are timed."""
         canvas = blank_input(self.model.input_size)
-        _, surfaces = self._look(canvas)
+        surfaces = self.see(canvas).surfaces
         height, width = canvas.shape[:2]
         road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
         camera = Camera.assumed(width, height)
@@ -178,13 +190,15 @@ class Stack:
         compile_motion()
         compile_tracking()
 
-    def _look(self, image: U8) -> tuple[Detections, Surfaces]:
-        """Objects with probabilities, where the model has a map to them, and surfaces."""
-        least, scores = self.tracker.config.low_score, self.model.scores
-        if scores is None:
-            return self.model(image, least)
-        found, surfaces = self.model(image, _LEAST_SCORE)
-        return probable(found, scores, least), surfaces
+    def see(self, image: U8) -> Seen:
+        """What the network finds in a picture; hangs on nothing else, so that it may be asked
+        ahead and in other threads."""
+        start = time.perf_counter()
+        least, scores = self._least_score, self.model.scores
+        found, surfaces = self.model(image, least if scores is None else _LEAST_SCORE)
+        if scores is not None:
+            found = probable(found, scores, least)
+        return Seen(found, surfaces, (time.perf_counter() - start) * 1e3)
 
     def look_ahead(self, frames: Iterable[Frame]) -> None:
         """Settle an assumed camera on the first frames of a recorded drive, before any is judged.
@@ -196,8 +210,7 @@ class Stack:
         for frame in islice(frames, _LOOK_AHEAD):
             if not self.camera.turns(frame):
                 return
-            _, surfaces = self._look(frame.image)
-            self.camera.refined(self.camera.of(frame), surfaces)
+            self.camera.refined(self.camera.of(frame), self.see(frame.image).surfaces)
 
     def state(self) -> dict[str, Any]:
         """All that the next frames depend on, as ``tools.snapshot`` can write it."""
@@ -230,6 +243,7 @@ class Stack:
         unusable: str = "",
         deadline: Deadline | None = None,
         look: Look | None = None,
+        seen: Future[Seen | None] | None = None,
     ) -> StepRecord:
         """Run every stage on the next frame; ``stage_ms`` holds the time of each.
 
@@ -239,6 +253,7 @@ class Stack:
             deadline: a plan made later than this is left to the next frames, and the last one
                 gone on with in its place; None: plans are never late.
             look: at the picture, where it was made ready ahead (``OwnMotion.look_at``).
+            seen: what ``see`` finds in the picture, where it was asked ahead.
         """
         clock, faults = _Clock(), []
         if self._last_t_ns is not None and frame.t_ns < self._last_t_ns:
@@ -249,7 +264,7 @@ class Stack:
         scene = None
         if not unusable:
             try:
-                scene = self._perceive(frame, clock, faults, look)
+                scene = self._perceive(frame, clock, faults, look, seen)
             except InputError:
                 raise
             except Exception as e:  # one frame's failure is no end of the drive
@@ -267,10 +282,14 @@ class Stack:
             frame.index, frame.t_ns, scene, plan, grid, clock.stage_ms, faults=tuple(faults)
         )
 
-    def _perceive(self, frame: Frame, clock: _Clock, faults: list[str], look: Look | None) -> Scene:
+    def _perceive(
+        self, frame: Frame, clock: _Clock, faults: list[str], look: Look | None,
+        ahead: Future[Seen | None] | None,
+    ) -> Scene:  # fmt: skip
         camera = self.camera.of(frame)
-        detections, surfaces = self._look(frame.image)
-        clock.mark("network")
+        found = (ahead.result() if ahead is not None else None) or self.see(frame.image)
+        detections, surfaces = found.detections, found.surfaces
+        clock.mark("network", found.ms)
         if not self.camera.turns(frame):
             fault = self.camera_check.update(camera, surfaces)
             faults += [fault] if fault else []
@@ -365,7 +384,8 @@ class _Clock:
         self.stage_ms: dict[str, float] = {}
         self._last = time.perf_counter()
 
-    def mark(self, stage: str) -> None:
+    def mark(self, stage: str, took_ms: float | None = None) -> None:
+        """A stage ends here; ``took_ms`` where it was measured elsewhere."""
         now = time.perf_counter()
-        self.stage_ms[stage] = (now - self._last) * 1e3
+        self.stage_ms[stage] = (now - self._last) * 1e3 if took_ms is None else took_ms
         self._last = now

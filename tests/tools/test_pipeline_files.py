@@ -11,7 +11,7 @@ import pytest
 
 from data.errors import InputError
 from tools.files import inside, make_folder, write_json, write_png
-from tools.pipeline import Consumer, prefetch
+from tools.pipeline import Consumer, begun, prefetch
 
 
 def test_prefetch_keeps_order_and_reads_ahead():
@@ -45,6 +45,61 @@ def test_an_error_of_the_source_comes_out_after_what_came_before_it():
 def test_leaving_early_ends_the_thread():
     before = threading.active_count()
     items = prefetch(iter(range(10**9)))
+    next(items)
+    items.close()
+    assert threading.active_count() == before
+
+
+def test_work_is_begun_ahead_side_by_side_and_given_in_order():
+    together = threading.Barrier(3, timeout=10)
+
+    def work(i):
+        together.wait()  # passes only where three are at it
+        return i * i
+
+    assert [(i, f.result()) for i, f in begun(range(9), work, 3)] == [(i, i * i) for i in range(9)]
+
+
+def test_work_is_begun_for_no_more_than_the_next_items():
+    asked = []
+
+    def source():
+        for i in range(20):
+            asked.append(i)
+            yield i
+
+    items = begun(source(), str, 2)
+    assert next(items)[0] == 0
+    assert asked == [0, 1, 2]
+    assert [f.result() for _, f in items] == [str(i) for i in range(1, 20)]
+
+
+def test_failed_work_is_raised_where_its_result_is_asked_for():
+    def work(i):
+        if i == 1:
+            raise ValueError("no")
+        return i
+
+    (_, first), (_, second), (_, third) = begun(range(3), work, 2)
+    assert first.result() == 0 and third.result() == 2
+    with pytest.raises(ValueError, match="no"):
+        second.result()
+
+
+def test_an_error_of_the_source_comes_out_after_what_was_begun_before_it():
+    def source():
+        yield from (1, 2, 3)
+        raise InputError("broken")
+
+    items = begun(source(), str, 2)
+    assert [next(items)[1].result() for _ in range(3)] == ["1", "2", "3"]
+    with pytest.raises(InputError, match="broken"):
+        next(items)
+
+
+def test_leaving_early_ends_the_threads_of_the_work():
+    before = threading.active_count()
+    items = begun(iter(range(10**9)), str, 2)
     next(items)
     items.close()
     assert threading.active_count() == before

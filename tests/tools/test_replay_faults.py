@@ -213,6 +213,22 @@ def test_a_stage_that_fails_is_a_fault_of_its_frame(monkeypatch):
     assert stack.step(frames[3]).faults == ()
 
 
+def test_a_picture_that_the_network_fails_on_is_a_fault_of_its_frame(clip, tmp_path, monkeypatch):
+    real, asked = Stack.see, []
+
+    def see(self, image):
+        asked.append(image.shape)
+        if len(asked) == 20:  # of the warm-up, twelve of the look ahead, then the frames
+            raise ValueError("no way")
+        return real(self, image)
+
+    monkeypatch.setattr(Stack, "see", see)
+    assert main(replay(clip, tmp_path, "--no-overlay", "--threads", "1")) == 0
+    faults = [r["faults"] for r in rows(tmp_path)]
+    assert [f for f in faults if f] == [["perception-failed: ValueError: no way"]]
+    assert faults[6] and len(asked) == 1 + 12 + FRAMES
+
+
 def test_another_replay_into_the_same_folder_is_refused(clip, tmp_path, capsys):
     fcntl = pytest.importorskip("fcntl")
     (tmp_path / ".partial").mkdir()
