@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.types import U8, Detections, Surfaces
 
 F32 = NDArray[np.float32]
-I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _PIXELS = 320 * 180
@@ -92,36 +92,20 @@ def small_grey(image: U8) -> U8:
 
 
 def corners(grey: U8, least: float) -> tuple[F32, F32]:
-    """(n, 2) px and (n,) less eigenvalue: the strongest corner of each cell that has one."""
+    """(n, 2) px and (n,) less eigenvalue: the strongest corner of each cell that has one, with
+    gradients in all directions; an edge has them across alone."""
+    from perception.flow_kernels import strongest
+
     if min(grey.shape) < _CELL_PX:
         return np.zeros((0, 2), np.float32), np.zeros(0, np.float32)
     strength = np.asarray(cv2.cornerMinEigenVal(grey, _BLOCK_PX))
-    rows, cols = (n // _CELL_PX for n in grey.shape)
-    cut = strength[: rows * _CELL_PX, : cols * _CELL_PX]
-    cells = cut.reshape(rows, _CELL_PX, cols, _CELL_PX).swapaxes(1, 2).reshape(rows * cols, -1)
-    best = cells.argmax(axis=1)
-    value = cells[np.arange(len(cells)), best]
-    cell = np.arange(len(cells))
-    x = (cell % cols) * _CELL_PX + best % _CELL_PX
-    y = (cell // cols) * _CELL_PX + best // _CELL_PX
-    height, width = grey.shape
-    keep = (value >= least) & (x >= _BORDER_PX) & (x < width - _BORDER_PX)
-    keep &= (y >= _BORDER_PX) & (y < height - _BORDER_PX)
-    x, y, value = x[keep], y[keep], value[keep]
-    keep = _round(grey, x, y)
-    return np.stack([x[keep], y[keep]], axis=1).astype(np.float32), value[keep]
-
-
-def _round(grey: U8, x: I64, y: I64) -> Bool:
-    """(n,) whether a corner has gradients in all directions; an edge has them across alone."""
-    r = _BLOCK_PX // 2 + 1
-    near = np.arange(-r, r + 1)
-    at = (y[:, None] + near)[:, :, None] * grey.shape[1] + (x[:, None] + near)[:, None]
-    patch = grey.ravel()[at].astype(np.float32)
-    du, dv = patch[:, 1:-1, 2:] - patch[:, 1:-1, :-2], patch[:, 2:, 1:-1] - patch[:, :-2, 1:-1]
-    uu, uv, vv = (np.einsum("nij,nij->n", a, b) for a, b in ((du, du), (du, dv), (dv, dv)))
-    # a * b / (a + b)^2 of the eigenvalues a and b, which is close to their ratio on an edge
-    return np.asarray(uu * vv - uv * uv > _ROUND / (1 + _ROUND) ** 2 * np.square(uu + vv))
+    cells = (grey.shape[0] // _CELL_PX) * (grey.shape[1] // _CELL_PX)
+    xy, value = np.empty((cells, 2), np.float32), np.empty(cells, np.float32)
+    # a * b / (a + b)^2 of the eigenvalues a and b is close to their ratio on an edge
+    bent = _ROUND / (1 + _ROUND) ** 2
+    count = run(strongest, strength, grey, _CELL_PX, _BORDER_PX, _BLOCK_PX // 2, least, bent,
+                xy, value)  # fmt: skip
+    return xy[:count].copy(), value[:count].copy()
 
 
 def points_to_follow(

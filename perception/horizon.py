@@ -18,14 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import ASSUMED_FOCAL_PER_WIDTH, ASSUMED_HEIGHT_M
+from data.compiled import run
 from data.types import Surfaces
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 _WORKING_WIDTH = 320  # lane maps are shrunk to about this width: lines of a few px
 _SIGMAS = (0.06, 0.04, 0.025, 0.025, 0.025)  # rad, robust scale of successive refinements
 _INDEPENDENT_PX = 30.0  # lane pixels per independent observation: a line's width times some length
+_REACH_PX = 16  # of the filters over a lane map
 _NEAR = 0.03  # rows nearer to the horizon, as a share of the height, are not used
+_VOTE_SINE = 0.08  # of the angle by which a line misses a place: its vote falls to a quarter
 _KEEP = 200  # estimates the median is taken over
 
 
@@ -104,7 +108,7 @@ def _lines(surfaces: Surfaces, config: HorizonConfig) -> _Lines:
         rows, cols = lane.shape[0] // shrink, lane.shape[1] // shrink
         scale = scale * (cols / lane.shape[1], rows / lane.shape[0])
         lane = np.asarray(cv2.resize(lane, (cols, rows), interpolation=cv2.INTER_AREA))
-    lane = np.nan_to_num(lane)
+    lane, top = _filled(np.nan_to_num(lane), config.min_probability)
     soft = cv2.GaussianBlur(lane, (0, 0), 1.0)
     gx, gy = cv2.Scharr(soft, cv2.CV_32F, 1, 0), cv2.Scharr(soft, cv2.CV_32F, 0, 1)
     gx, gy = gx * scale[0], gy * scale[1]
@@ -120,23 +124,40 @@ def _lines(surfaces: Surfaces, config: HorizonConfig) -> _Lines:
         some = np.linspace(0, count - 1, config.max_points).astype(np.int64)
         at, angle = at[some], angle[some]
     v, u = np.unravel_index(at, lane.shape)
-    point = (np.stack([u, v], axis=1) + 0.5) / scale - 0.5
+    point = (np.stack([u, v + top], axis=1) + 0.5) / scale - 0.5
     return _Lines(point, np.stack([np.cos(angle), np.sin(angle)], axis=1), count / _INDEPENDENT_PX)
+
+
+def _filled(lane: F32, least: float) -> tuple[F32, int]:
+    """The rows of a map that decide over its pixels above ``least``, and the first one's number.
+
+    Whole rows, for a filter's sums are to the last bit the same.
+    """
+    rows = np.flatnonzero((lane > least).any(axis=1))
+    if not len(rows):
+        return lane[:1], 0
+    top = max(0, int(rows[0]) - _REACH_PX)
+    return lane[top : rows[-1] + _REACH_PX + 1], top
+
+
+def compile_kernels() -> None:
+    """Compile or load the inner loop."""
+    _vote(_Lines(np.zeros((2, 2)), np.eye(2), 1.0), (64, 64), HorizonConfig())
 
 
 def _vote(lines: _Lines, size_px: tuple[int, int], config: HorizonConfig) -> F64:
     """The (2,) point of a coarse grid that most lane pixels' lines run through."""
+    from perception.horizon_kernels import count_votes
+
     width, height = size_px
     u = np.linspace(0.5 - config.half_width, 0.5 + config.half_width, 17) * width
     v = np.linspace(*config.rows, 21) * height
-    grid = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 1, 2).astype(np.float32)
+    grid = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2).astype(np.float32)
     point, normal = lines.point[::2].astype(np.float32), lines.normal[::2].astype(np.float32)
-    ray = grid - point
-    sine = (ray * normal).sum(axis=2) / np.maximum(np.hypot(ray[..., 0], ray[..., 1]), 1)
     near = np.clip((point[:, 1] / height - config.rows[0]) / config.near_rows, 0.1, 1)
-    votes = near / np.square(1 + np.square(sine / 0.08))
-    votes[ray[..., 1] > -_NEAR * height] = 0
-    return np.asarray(grid[int(votes.sum(axis=1).argmax()), 0], np.float64)
+    votes = np.zeros(len(grid), np.float32)
+    run(count_votes, grid, point, normal, near, _NEAR * height, _VOTE_SINE, votes)
+    return np.asarray(grid[int(votes.argmax())], np.float64)
 
 
 def estimate(

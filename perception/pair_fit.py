@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.camera import Camera
 from data.compiled import run
-from perception.flow import Points
+from perception.flow import Points, corners
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -206,7 +206,8 @@ def fit_pair(
 
 
 def compile_kernels() -> None:
-    """Compile or load the inner loops."""
+    """Compile or load the inner loops, the corners' too."""
+    corners(np.zeros((64, 64), np.uint8), 1.0)
     points = Points(np.array([[30, 50]] * 20, np.float32), np.arange(20) < 10)
     camera = Camera.assumed(64, 64)
     fit_pair(points, points.xy, np.zeros(4), 0.1, camera, PairConfig())

@@ -33,6 +33,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.taxonomy import CLASSES
 from data.types import Detections, EgoMotion, Plan, Scene, StepRecord, Tracks
@@ -46,39 +47,42 @@ def _number(value: float, digits: int) -> float | None:
     return round(float(value), digits) + 0.0 if math.isfinite(value) else None
 
 
-def _list(values: Any, digits: int) -> list[float | None]:
-    return [_number(v, digits) for v in np.asarray(values, np.float64)]
+def _rows(values: NDArray, digits: int) -> list[list[float | None]]:
+    """Rows of an array (n, k), each number as ``_number`` gives it."""
+    rows = values.astype(np.float64).tolist()
+    if np.isfinite(values).all():
+        return [[round(v, digits) + 0.0 for v in row] for row in rows]
+    return [[_number(v, digits) for v in row] for row in rows]
 
 
-def _pair(values: Any) -> list[float | None] | None:
-    return _list(values, 2) if np.isfinite(values).all() else None
+def _pairs(values: NDArray) -> list[list[float | None] | None]:
+    """Rows of an array (n, 2); None for one in which not all is finite."""
+    return [None if None in row else row for row in _rows(values, 2)]
 
 
 def _detections(d: Detections) -> list[dict[str, Any]]:
-    return [
-        {"class": CLASSES[c], "score": _number(s, 4), "xyxy": _list(b, 1)}
-        for b, s, c in zip(d.xyxy, d.score, d.class_id, strict=True)
-    ]
+    rows = zip(_rows(d.xyxy, 1), d.score.tolist(), d.class_id.tolist(), strict=True)
+    return [{"class": CLASSES[c], "score": _number(s, 4), "xyxy": b} for b, s, c in rows]
 
 
 def _tracks(t: Tracks) -> list[dict[str, Any]]:
-    rows = []
-    for i in range(len(t)):
-        spread = np.sqrt(np.maximum(np.diag(t.covariance[i])[:2], 0))
-        rows.append(
-            {
-                "id": int(t.track_id[i]),
-                "class": CLASSES[int(t.class_id[i])],
-                "score": _number(float(t.score[i]), 4),
-                "xyxy": _list(t.xyxy[i], 1),
-                "age_s": _number(float(t.age_s[i]), 3),
-                "since_update_s": _number(float(t.since_update_s[i]), 3),
-                "position_m": _pair(t.position_m[i]),
-                "position_std_m": _pair(spread),
-                "velocity_mps": _pair(t.velocity_mps[i]),
-            }
-        )
-    return rows
+    variance = np.diagonal(t.covariance, axis1=1, axis2=2)[:, :2]
+    xyxy, position, velocity = _rows(t.xyxy, 1), _pairs(t.position_m), _pairs(t.velocity_mps)
+    spread = _pairs(np.sqrt(np.maximum(variance, 0)))
+    return [
+        {
+            "id": int(t.track_id[i]),
+            "class": CLASSES[int(t.class_id[i])],
+            "score": _number(float(t.score[i]), 4),
+            "xyxy": xyxy[i],
+            "age_s": _number(float(t.age_s[i]), 3),
+            "since_update_s": _number(float(t.since_update_s[i]), 3),
+            "position_m": position[i],
+            "position_std_m": spread[i],
+            "velocity_mps": velocity[i],
+        }
+        for i in range(len(t))
+    ]
 
 
 def _plan(p: Plan, on_drivable: float | None) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def _plan(p: Plan, on_drivable: float | None) -> dict[str, Any]:
         "reason": p.reason,
         "length_m": _number(p.length_m, 2),
         "on_drivable": None if on_drivable is None else _number(on_drivable, 3),
-        "points": [_list(row, 3) for row in points],
+        "points": _rows(points, 3),
     }
 
 

@@ -17,6 +17,7 @@ from data.errors import InputError
 from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.logs.selection import listed
+from data.threads import opencv_on_one_thread
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model, threads_wanted
 from tools import privacy
@@ -237,7 +238,8 @@ def run_replay(a: argparse.Namespace) -> int:
         if partial is not None:
             deadline_s = a.deadline_ms / 1e3 if a.realtime else None
             stack = Stack(model, camera, deadline_s, not a.no_camera_motion)
-            summary = _run(a, log, stack, partial, side.pictures)
+            with opencv_on_one_thread():  # its own would only get in the stages' way
+                summary = _run(a, log, stack, partial, side.pictures)
             partial.finish(OUTPUTS)
             for name, unwanted in (("overlay.mp4", a.no_overlay), ("replay.html", not a.html)):
                 if unwanted:  # an earlier replay's

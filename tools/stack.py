@@ -28,6 +28,7 @@ from data.types import (
 )
 from perception.flow import Look
 from perception.horizon import VanishingPointFilter
+from perception.horizon import compile_kernels as compile_horizon
 from perception.own_motion import OwnMotion
 from perception.pair_fit import compile_kernels as compile_motion
 from perception.runtime import Model, blank_input
@@ -187,6 +188,7 @@ class Stack:
         road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
         camera = Camera.assumed(width, height)
         Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
+        compile_horizon()
         compile_motion()
         compile_tracking()
 

@@ -42,12 +42,15 @@ def warm_up() -> float:
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
     from tools.scoring import compile_kernels as compile_metrics
-    from tools.stack import compile_motion, compile_tracking
+    from tools.stack import compile_horizon, compile_motion, compile_tracking
+    from tools.view.draw import tint
 
     begin = time.perf_counter()
     random_sample(0, 64, 48, "rain")
     compile_kernels()
     compile_metrics()
+    compile_horizon()
+    tint(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8), (0, 0, 0), 0.5)
     compile_motion()
     compile_tracking()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))

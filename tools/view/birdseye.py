@@ -51,12 +51,11 @@ class _Map:
 
     def pixels(self, points_m: F64) -> F64:
         points = np.asarray(points_m, np.float64).reshape(-1, 2)
-        u = (self.width_px - 1) / 2 - points[:, 1] * self.scale
-        v = self.height_px - 1 - (points[:, 0] + _BEHIND_M) * self.scale
-        return np.stack([u, v], 1)
+        own = (self.width_px - 1) / 2, self.height_px - 1 - _BEHIND_M * self.scale
+        return np.asarray(own - points[:, ::-1] * self.scale)
 
     def fixed(self, points_m: F64) -> np.ndarray:
-        limited = np.clip(self.pixels(points_m), -30_000, 30_000)
+        limited = np.minimum(np.maximum(self.pixels(points_m), -30_000), 30_000)
         return (limited * (1 << _SHIFT)).round().astype(np.int32)
 
 
@@ -105,7 +104,8 @@ def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:
     table = np.full((256, 3), _BACKGROUND, np.uint8)
     for kind, colour in _KINDS.items():
         table[kind] = colour
-    cells = table[grid.kind[::-1, ::-1]]  # forward up, left to the left
+    kinds = np.ascontiguousarray(grid.kind[::-1, ::-1])  # forward up, left to the left
+    cells = np.asarray(cv2.applyColorMap(kinds, table[:, None]))
     rows, columns = grid.kind.shape
     near = np.array(grid.origin_m)
     far = near + np.array([rows, columns]) * grid.resolution_m
@@ -175,13 +175,18 @@ def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> Non
     """Objects with arrows, then their ids, near ones first, where they cover no other."""
     distance = np.hypot(*tracks.position_m.T)
     order = [int(i) for i in np.argsort(distance, kind="stable") if distance[i] < 200]
+    sizes = np.array([_size_m(int(c)) for c in tracks.class_id]).reshape(-1, 2)
+    shapes = _shapes(view, tracks.position_m, sizes)
     for i in order:
-        _draw_object(image, view, tracks, i)
+        colour, _ = class_style(int(tracks.class_id[i]))
+        cv2.fillConvexPoly(image, shapes[i], colour, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(image, [shapes[i]], True, INK, 1, cv2.LINE_AA, _SHIFT)
+        start = tracks.position_m[i] + (max(sizes[i, 0], 4 / view.scale) / 2, 0.0)
+        _draw_arrow(image, view, start, tracks.velocity_mps[i])
     size = _text_px(view)
+    corners = view.pixels(tracks.position_m + sizes * (0.5, -0.5)).round()
     for i in order:
-        length, wide = _size_m(int(tracks.class_id[i]))
-        corner = tracks.position_m[i] + np.array([length / 2, -wide / 2])
-        u, v = view.pixels(corner)[0].round().astype(int).tolist()
+        u, v = corners[i].astype(int).tolist()
         text = str(tracks.track_id[i])
         spot = (u + 2, v - size // 2, u + 4 + text_width_px(text, size), v + size // 2)
         inside = u >= 0 and spot[1] >= 0 and spot[2] < view.width_px and spot[3] < view.height_px
@@ -194,19 +199,15 @@ def _size_m(class_id: int) -> tuple[float, float]:
     return _SIZES_M[class_id] if 0 <= class_id < len(_SIZES_M) else (1.0, 1.0)
 
 
-def _draw_object(image: U8, view: _Map, tracks: Tracks, i: int) -> None:
-    place = tracks.position_m[i]  # of the near side
-    length, wide = _size_m(int(tracks.class_id[i]))
-    colour, _ = class_style(int(tracks.class_id[i]))
-    # nothing smaller than can be seen
-    half = max(wide / 2, 2 / view.scale)
-    length = max(length, 4 / view.scale)
-    corners = np.array([[0, half], [length, half], [length, -half], [0, -half]])
-    shape = view.fixed(place + corners)
-    cv2.fillConvexPoly(image, shape, colour, cv2.LINE_AA, _SHIFT)
-    cv2.polylines(image, [shape], True, INK, 1, cv2.LINE_AA, _SHIFT)
-    start = place + np.array([length / 2, 0.0])
-    _draw_arrow(image, view, start, tracks.velocity_mps[i])
+def _shapes(view: _Map, place_m: F64, size_m: F64) -> np.ndarray:
+    """(n, 4, 2) fixed-point corners of objects at (n, 2), the middle of the near side; none is
+    smaller than can be seen."""
+    half = np.maximum(size_m[:, 1] / 2, 2 / view.scale)
+    far = np.maximum(size_m[:, 0], 4 / view.scale)
+    ahead = np.stack([0 * far, far, far, 0 * far], 1)
+    left = np.stack([half, half, -half, -half], 1)
+    with np.errstate(invalid="ignore"):  # of those without a position, which are not drawn
+        return view.fixed(place_m[:, None] + np.stack([ahead, left], 2)).reshape(-1, 4, 2)
 
 
 def _draw_arrow(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.types import U8, PlanStatus
 
 Colour = tuple[int, int, int]
@@ -91,7 +92,9 @@ def _tint_table(colour: Colour, alpha: float) -> U8:
 
 def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> None:
     """Blend ``colour`` into ``image`` (h, w, 3) in place where ``mask`` (h, w) is not 0."""
-    cv2.copyTo(cv2.LUT(image, _tint_table(colour, alpha)), mask, image)
+    from tools.view.kernels import look_up_where
+
+    run(look_up_where, image, mask, _tint_table(colour, alpha)[0])
 
 
 def shade(image: U8, share: float = 0.75) -> None:

@@ -30,6 +30,7 @@ from tools.view.statusbar import bar_height_px, draw_status, text_size_px
 _DRIVABLE_ALPHA, _LANE_ALPHA = 0.30, 0.80
 _INSET_SHARE, _INSET_MIN_PX, _INSET_MAX_SHARE = 0.28, 175, 0.46
 _INSET_ASPECT = 0.72  # width over height
+_EXACT = 1e-6  # cells
 _COASTING_S = 0.05  # a track not seen for longer is drawn dashed
 
 
@@ -122,33 +123,40 @@ def _mask_of(
 ) -> tuple[slice, slice, U8] | None:
     """Where a map, scaled up to the image, exceeds one half: rows, columns and mask there.
 
-    Only the part of the image under the map's own positive cells is scaled.
+    Only the part of the image about the map's own positive cells is scaled.
     """
     span = filled_span(probability > 0.5)
     if span is None:
         return None
-    height, width = shape[:2]
-    edges = []
-    for part, factor, limit in ((span[0], scale[1], height), (span[1], scale[0], width)):
-        low, high = (part.start - 1) / factor, (part.stop + 1) / factor
-        edges.append(slice(int(np.clip(low, 0, limit)), int(np.clip(np.ceil(high), 0, limit))))
-    rows, columns = edges
-    size = columns.stop - columns.start, rows.stop - rows.start
-    if min(size) <= 0:
+    parts = [
+        _aligned(part, factor, cells, limit)
+        for part, factor, cells, limit in zip(
+            span, scale[::-1], probability.shape, shape[:2], strict=True
+        )
+    ]
+    (map_rows, rows), (map_columns, columns) = parts
+    if rows.stop <= rows.start or columns.stop <= columns.start:
         return None
-    levels = np.clip(np.nan_to_num(probability) * 255, 0, 255).astype(np.uint8)
-    # image pixel (u, v) of this part lies at (u + 0.5) * scale - 0.5 of the map
-    onto_map = np.array(
-        [
-            [scale[0], 0, (columns.start + 0.5) * scale[0] - 0.5],
-            [0, scale[1], (rows.start + 0.5) * scale[1] - 0.5],
-        ]
-    )
-    scaled = cv2.warpAffine(
-        levels, onto_map, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+    levels = np.clip(np.nan_to_num(probability[map_rows, map_columns]) * 255, 0, 255)
+    # of the part, pixel (u, v) lies at (u + 0.5) * scale - 0.5
+    scaled = cv2.resize(
+        levels.astype(np.uint8), None, fx=1 / scale[0], fy=1 / scale[1],
+        interpolation=cv2.INTER_LINEAR,
     )  # fmt: skip
-    return rows, columns, np.asarray(cv2.threshold(scaled, 127, 255, cv2.THRESH_BINARY)[1])
+    scaled = scaled[: rows.stop - rows.start, : columns.stop - columns.start]
+    inside = np.asarray(cv2.threshold(scaled, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    rows = slice(rows.start, rows.start + inside.shape[0])
+    return rows, slice(columns.start, columns.start + inside.shape[1]), inside
+
+
+def _aligned(part: slice, factor: float, cells: int, limit_px: int) -> tuple[slice, slice]:
+    """Cells about ``part`` along one axis, and the image's pixels on them; both begin at the same
+    edge, the image's own where no nearer pixel begins with a cell."""
+    first, last = max(part.start - 1, 0), min(part.stop + 1, cells)
+    start = round(first / factor)
+    if abs(start * factor - first) > _EXACT:
+        first = start = 0
+    return slice(first, last), slice(start, min(limit_px, int(np.ceil(last / factor))))
 
 
 def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:
