@@ -1,9 +1,10 @@
 """``roadstack bench replay``: frames a second of the whole stack, with and without the overlay.
 
 Each model replays the same video from the file on, decoding and writing included, several times,
-models in turn. Networks of peers, given as ONNX files, are timed on this machine by themselves:
-``peers`` is the sum of their medians, so what a stack of them would take at least, without
-decoding pictures, tracking, planning or writing.
+models in turn. Beside it stands the network alone, asked by as many threads with nothing else to
+do: what the rest of the stack costs. Networks of peers, given as ONNX files, are timed on this
+machine by themselves: ``peers`` is the sum of their medians, so what a stack of them would take at
+least, without decoding pictures, tracking, planning or writing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,13 @@ import numpy as np
 
 from data.errors import InputError
 from data.synthetic.drive import SyntheticDrive
-from perception.runtime import open_session
+from perception.runtime import load_model, open_session
 from tools.files import make_folder, write_json, write_text
 from tools.machine import hardware
 from tools.view.video import VideoWriter
 
 _PEER_FRAMES, _PEER_WARM_UP = 40, 5
+_ALONE_FRAMES = 60
 _TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
 
 
@@ -66,6 +69,21 @@ def replay_once(
         return dict(json.loads((Path(out) / "summary.json").read_text(encoding="utf-8")))
 
 
+def network_fps(model: str, threads: int | None) -> float:
+    """Pictures a second that the network alone looks at, as the replay asks it: side by side."""
+    from tools.replay import Side
+
+    side = Side.shared(threads, now=False)
+    loaded = load_model(model, side.threads)
+    rng, (width, height) = np.random.default_rng(0), loaded.input_size
+    picture = rng.integers(0, 256, (height, width, 3), np.uint8)
+    with ThreadPoolExecutor(side.pictures) as pool:
+        list(pool.map(loaded.infer, [picture] * _PEER_WARM_UP))
+        start = time.perf_counter()
+        list(pool.map(loaded.infer, [picture] * _ALONE_FRAMES))
+    return _ALONE_FRAMES / (time.perf_counter() - start)
+
+
 def peer_ms(path: Path, threads: int | None) -> float:
     """Median milliseconds of a network on noise of its input's own size.
 
@@ -96,11 +114,15 @@ def bench_replay(
     peers: Sequence[Path] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Rows of each model without and with overlay: frames a second (median, least, most of the
-    repeats) and, of the last, ms of each stage; ``peers``: name -> median ms."""
+    repeats; ``network_fps``: the median of the network alone, timed in the same rounds) and, of the
+    last, ms of each stage; ``peers``: name -> median ms."""
     found = {str(p): peer_ms(p, threads) for p in peers}
     cases = [(m, o) for m in models for o in (False, True)]
     runs: dict[tuple[str, bool], list[dict[str, Any]]] = {c: [] for c in cases}
+    alone: dict[str, list[float]] = {m: [] for m in models}
     for n in range(repeats):
+        for model in models:
+            alone[model].append(network_fps(model, threads))
         for model, overlay in cases:
             print(f"round {n + 1} of {repeats}: {model}{' with overlay' if overlay else ''}",
                   file=sys.stderr)  # fmt: skip
@@ -111,7 +133,8 @@ def bench_replay(
         rows.append({
             "model": model, "precision": last["model"]["precision"], "overlay": overlay,
             "frames": last["frames"], "fps": statistics.median(fps), "fps_least": fps[0],
-            "fps_most": fps[-1], "size": [last["width_px"], last["height_px"]],
+            "fps_most": fps[-1], "network_fps": statistics.median(alone[model]),
+            "size": [last["width_px"], last["height_px"]],
             "stage_ms": last["stage_ms"],
         })  # fmt: skip
     some = runs[cases[0]][0]
@@ -127,7 +150,8 @@ def _print(result: dict[str, Any]) -> None:
         f"{result['hardware']}; {result['threads']} threads; {result['source']}, "
         f"{r0['size'][0]}x{r0['size'][1]}, {r0['frames']} frames, {result['repeats']} rounds"
     )
-    print(f"{'model':24} {'precision':9} overlay  frames/s  least to most   ms p50 (p95, p99)")
+    print(f"{'model':24} {'precision':9} overlay  frames/s  least to most  network alone  share   "
+          "ms p50 (p95, p99)")  # fmt: skip
     for r in result["rows"]:
         stages = ", ".join(
             f"{k} {v['p50']:.1f} ({v['p95']:.1f}, {v['p99']:.1f})"
@@ -135,7 +159,8 @@ def _print(result: dict[str, Any]) -> None:
         )  # fmt: skip
         print(
             f"{Path(r['model']).name:24} {r['precision']:9} {'yes' if r['overlay'] else 'no':7} "
-            f"{r['fps']:9.1f} {r['fps_least']:7.1f} {r['fps_most']:7.1f}   {stages}"
+            f"{r['fps']:9.1f} {r['fps_least']:7.1f} {r['fps_most']:7.1f} {r['network_fps']:14.1f} "
+            f"{r['fps'] / r['network_fps']:6.0%}   {stages}"
         )
     for name, ms in result["peers"].items():
         print(f"{Path(name).name}: {ms:.1f} ms, network alone")
@@ -147,7 +172,8 @@ def _print(result: dict[str, Any]) -> None:
 def _csv(result: dict[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ("model", "precision", "overlay", "frames", "fps", "fps_least", "fps_most")
+    columns = ("model", "precision", "overlay", "frames", "fps", "fps_least", "fps_most",
+               "network_fps")  # fmt: skip
     writer.writerow([*columns, "hardware", "threads", "source"])
     for r in result["rows"]:
         about = (result["hardware"], result["threads"], result["source"])

@@ -118,14 +118,14 @@ def _ms_since(start: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """Pictures that the network looks at side by side, and its threads for each."""
 
     pictures: int
     threads: int
 
     @classmethod
-    def shared(cls, threads: int | None, now: bool) -> _Side:
+    def shared(cls, threads: int | None, now: bool) -> Side:
         """``threads`` (default the processors, at most 4) shared out: where nobody waits for the
         answer, a thread a picture takes the least processor time."""
         wanted = threads_wanted(threads)
@@ -226,7 +226,7 @@ def run_replay(a: argparse.Namespace) -> int:
         raise InputError("--realtime: goes with no --resume; what is taken depends on the clock")
     log = _open(a)
     camera = load_camera(a.camera) if a.camera else None
-    side = _Side.shared(a.threads, a.live or a.realtime)
+    side = Side.shared(a.threads, a.live or a.realtime)
     model = privacy.watched(with_detector(load_model(a.model, side.threads), a, side.threads), a)
     out = make_folder(a.out)
     model_file = Path(a.model) if Path(a.model).exists() else None

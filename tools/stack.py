@@ -106,7 +106,7 @@ class CameraSource:
         if self.given is None:
             self._filter = VanishingPointFilter(width_px, height_px)
             self._current = lens or Camera.assumed(width_px, height_px)
-            self._note = "assumed lens" if lens is None else f"{lens.source}, mounting assumed"
+            self._note = "assumed lens" if lens is None else lens.source
             self._at = (self._current.matrix[0, 2], self._current.horizon_row_px)
             return self._current
         own, theirs = self.given.width_px / self.given.height_px, width_px / height_px

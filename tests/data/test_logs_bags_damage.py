@@ -51,6 +51,8 @@ def test_no_picture_at_all(tmp_path: Path) -> None:
     with Ros(tmp_path / "b.bag", False) as bag:
         for i in range(3):
             bag.write("/image", START_NS + i, bag.image(i, 1 + i, encoding="odd"))
+    (tmp_path / "cut.bag").write_bytes((tmp_path / "b.bag").read_bytes()[:2000])
+    assert refused(tmp_path / "cut.bag").endswith("(cut short)")
     assert "none of its first 3 pictures can be decoded, the last is of the" in refused(
         tmp_path / "b.bag"
     )

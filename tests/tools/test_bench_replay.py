@@ -22,10 +22,12 @@ def test_the_table_has_every_model_without_and_with_overlay(
     assert [(r["model"], r["overlay"], r["frames"]) for r in result["rows"]] == [
         ("nano", False, 3), ("nano", True, 3),
     ]  # fmt: skip
+    assert result["rows"][0]["network_fps"] == result["rows"][1]["network_fps"] > 0
     assert all(r["fps"] > 0 and r["size"] == [1280, 720] for r in result["rows"])
     assert "overlay" not in result["rows"][0]["stage_ms"]
     assert result["peers_ms"] == result["peers"][str(nano)] > 0
-    assert "peers together" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "peers together" in said and "network alone" in said.splitlines()[1]
     assert len((tmp_path / "replay.csv").read_text().splitlines()) == 3
 
 

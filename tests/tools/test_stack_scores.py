@@ -77,6 +77,6 @@ def test_a_log_that_knows_the_lens_alone_has_its_camera_turned() -> None:
     r = stack.step(replace(frame, camera=lens))
     assert r.scene is not None
     camera = r.scene.camera
-    assert camera.source == "bag, mounting assumed, horizon from lane lines"
+    assert camera.source == "bag, horizon from lane lines"
     assert camera.matrix[0, 0] == frame.camera.matrix[0, 0]
     assert abs(camera.horizon_row_px - frame.camera.horizon_row_px) < 25

@@ -231,7 +231,8 @@ def _choose(path: Path, store: Store, wanted: str | None) -> tuple[Topic, list[T
     if not found:
         kinds = sorted({shown(t.type) for t in store.topics.values()})
         held = ", ".join(kinds[:6]) or "nothing"
-        raise InputError(f"{shown(path)}: no topic with pictures; it holds {held:.200}")
+        damage = "".join(f"; {fault}" for fault in store.faults[:1])
+        raise InputError(f"{shown(path)}: no topic with pictures; it holds {held:.200}{damage}")
     if wanted is not None:
         chosen = next((t for t in found if t.name == wanted), None)
         if chosen is None:
