@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -117,6 +119,25 @@ def test_map_scale_is_followed_when_the_map_is_wider_than_the_image() -> None:
     scene = Scene(0, scene.camera, scene.detections, surfaces, scene.tracks)
     columns = np.flatnonzero(~is_plain(picture(frame_of(), scene))[100])
     assert abs(columns.min() - 320) <= 2 and abs(columns.max() - 399) <= 2
+
+
+@pytest.mark.parametrize("width, height", SIZES)
+@pytest.mark.parametrize("map_width", [320, 213])
+def test_drivable_area_begins_and_ends_where_the_map_says(
+    width: int, height: int, map_width: int
+) -> None:
+    scale = map_width / width
+    rows = int(np.ceil(height * scale))
+    drivable = np.zeros((rows, map_width), np.float32)
+    top, left = int(0.6 * rows), int(0.3 * map_width)
+    drivable[top : int(0.9 * rows), left : int(0.55 * map_width)] = 1
+    surfaces = Surfaces(drivable, np.zeros_like(drivable), (scale, scale))
+    scene = replace(scene_of(width, height), surfaces=surfaces)
+    green = np.argwhere(~is_plain(picture(frame_of(width, height), scene)))
+    ends = [n / scale for n in (top, left, int(0.9 * rows), int(0.55 * map_width))]
+    # half a cell for the interpolation, a line about it
+    slack = 0.5 / scale + 2
+    np.testing.assert_allclose([*green.min(0), *(green.max(0) + 1)], ends, atol=slack)
 
 
 def test_lane_lines_are_yellow() -> None:
