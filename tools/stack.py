@@ -298,7 +298,7 @@ class Stack:
         else:
             refined = self.camera.refined(camera, surfaces)
             if refined is not camera:
-                self.tracker.turn_camera(refined)
+                self.tracker.turn_camera(camera, refined)
                 camera = refined
         clock.mark("camera")
         ego, turn = frame.ego, None

@@ -26,6 +26,7 @@ I64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 _STATE = 5
+_STEP_M = 0.01
 
 # height (m) and the spread of its logarithm of the classes that stand on the ground
 _HEIGHTS: dict[str, tuple[float, float]] = {
@@ -164,6 +165,43 @@ def predict(state: GroundState, dt_s: float, config: GroundConfig) -> GroundStat
     return GroundState(*run(kernels.moved, state.mean, state.cov, dt_s, *noise))
 
 
+def turned(state: GroundState, old: Camera, new: Camera) -> GroundState:
+    """The places where the assumed camera ``old`` turns out to be ``new``: the same pixels, seen by
+    the new one, and velocities as the ground about them is stretched; NaN where it shows none."""
+    steps = np.array([[0.0, 0.0], [_STEP_M, 0.0], [0.0, _STEP_M]])
+    known = np.flatnonzero(np.isfinite(state.mean[:, 0]))
+    mean, cov = state.mean[known], state.cov[known]
+    near = (mean[None, :, :2] + steps[:, None]).reshape(-1, 2)
+    pixels = old.pixels_from_vehicle(np.column_stack([near, np.zeros(len(near))]))
+    at, ahead, aside = new.ground_from_pixels(pixels).reshape(3, -1, 2)
+    stretch = np.zeros((len(known), _STATE, _STATE))
+    stretch[:, :2, 0] = stretch[:, 2:4, 2] = (ahead - at) / _STEP_M
+    stretch[:, :2, 1] = stretch[:, 2:4, 3] = (aside - at) / _STEP_M
+    stretch[:, 4, 4] = 1.0
+    out = GroundState.unknown(len(state.mean))
+    with np.errstate(invalid="ignore"):
+        moved = (stretch @ mean[..., None])[..., 0]
+        moved[:, 4] += np.log(_depth(at, new) / _depth(mean[:, :2], old))
+        out.cov[known] = stretch @ cov @ stretch.transpose(0, 2, 1)
+    moved[:, :2] = at
+    out.mean[known] = moved
+    lost = ~(np.isfinite(out.mean).all(axis=1) & np.isfinite(out.cov).all(axis=(1, 2)))
+    out.mean[lost], out.cov[lost] = np.nan, np.nan
+    return out
+
+
+def _depth_axis(camera: Camera) -> F64:
+    """(3,): the depth of a place along the optical axis is axis[0] x + axis[1] y + axis[2]."""
+    pose = camera.vehicle_from_camera
+    return np.array([pose[0, 2], pose[1, 2], -float(pose[:3, 2] @ pose[:3, 3])])
+
+
+def _depth(place_m: F64, camera: Camera) -> F64:
+    """Depth (k,) of places (k, 2) along the optical axis, at least 1 m."""
+    axis = _depth_axis(camera)
+    return np.maximum(place_m @ axis[:2] + axis[2], 1.0)
+
+
 def update(
     state: GroundState,
     rows: I64,
@@ -211,15 +249,13 @@ def _correct(
 
     Without ``elapsed_s`` the foot is already in the mean and only the height is used.
     """
-    pose = camera.vehicle_from_camera
-    axis = np.array([pose[0, 2], pose[1, 2], -float(pose[:3, 2] @ pose[:3, 3])])
     foot, foot_cov, variance = seen.foot_m[at], seen.foot_cov[at], seen.log_height_var[at]
     foot[~seen.has_foot[at]] = np.nan
     if elapsed_s is None:
-        foot[:] = np.nan
+        foot[:], elapsed_s = np.nan, np.zeros(len(at))
     else:
         elapsed = np.maximum(elapsed_s, 1e-3)
         foot_cov *= np.maximum(1.0, config.foot_correlation_s / elapsed)[:, None, None]
         variance *= np.maximum(1.0, config.height_correlation_s / elapsed)
-    measured = foot, foot_cov, seen.log_height[at], variance
-    return run(kernels.placed, mean, cov, axis, *measured, config.gate)  # type: ignore[no-any-return]
+    measured = foot, foot_cov, seen.log_height[at], variance, elapsed_s
+    return run(kernels.placed, mean, cov, _depth_axis(camera), *measured, config.gate)  # type: ignore[no-any-return]

@@ -275,12 +275,14 @@ def moved(
 @compiled
 def placed(
     mean: Array, cov: Array, axis: Array, foot: Array, foot_cov: Array,
-    log_height: Array, height_var: Array, gate: float,
+    log_height: Array, height_var: Array, elapsed_s: Array, gate: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Kalman update of mean (k, 5) and cov (k, 5, 5) by feet (k, 2) and log heights (k,).
 
     ``axis`` (3,): depth along the optical axis is axis[0] x + axis[1] y + axis[2]. A foot that is
-    NaN is none. An error of more than ``gate`` deviations counts for accordingly less.
+    NaN is none. An error of more than ``gate`` deviations counts for accordingly less. Where a
+    height changed within ``elapsed_s`` (k,) by more than was to be expected, another part of the
+    object may be seen than before: what is beyond the deviation is added to its height's.
     """
     mean, cov = mean.copy(), cov.copy()
     slope, error, noise = np.zeros((5, 3)), np.zeros(3), np.zeros((3, 3))
@@ -299,6 +301,12 @@ def placed(
                 noise[a, b] = foot_cov[i, a, b] if known else nothing
         product(cov[i], slope, cross)
         product(slope, cross, spread)
+        change = error[2] * error[2] - spread[2, 2] - noise[2, 2]
+        before = depth - elapsed_s[i] * (axis[0] * mean[i, 2] + axis[1] * mean[i, 3])
+        if change > 0 and error[2] * (error[2] + math.log(max(before, 1.0) / depth)) > 0:
+            cov[i, 4, 4] += change
+            cross[4, 2] += change
+            spread[2, 2] += change
         surprise = inverse(spread, noise, 1.0, error, solved) / (gate * gate)
         if surprise > 1:
             inverse(spread, noise, surprise, error, solved)

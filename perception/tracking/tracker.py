@@ -157,17 +157,13 @@ class Tracker:
         self._table = table
         return self._report(t_ns, camera)
 
-    def turn_camera(self, camera: Camera) -> None:
-        """Take all places anew from the boxes, for a camera whose assumed pose was corrected.
+    def turn_camera(self, old: Camera, new: Camera) -> None:
+        """Move all places as the assumed pose of the camera is corrected from ``old`` to ``new``.
 
-        Otherwise the jump of the places would be taken for motion.
+        Otherwise their jump would be taken for motion.
         """
-        table = self._table
-        if self.config.places is None:
-            return
-        boxes = motion.boxes_from_state(table.box.mean)
-        place = ground.start(boxes, table.class_id, camera, self.config.places)
-        self._table = replace(table, place=place)
+        if self.config.places is not None:
+            self._table = replace(self._table, place=ground.turned(self._table.place, old, new))
 
     def _clean(self, detections: Detections) -> _Seen:
         """Drop what is no box, keep the best, in an order that does not depend on the input's."""

@@ -147,7 +147,7 @@ def test_a_corrected_camera_moves_places_without_making_speed() -> None:
     xyxy, tracker = box_at(25, 0, camera=true), Tracker()
     for i in range(40):
         if i == 20:
-            tracker.turn_camera(true)
+            tracker.turn_camera(CAMERA, true)
         now = Detections(xyxy[None], np.array([0.8]), np.array([VEHICLE]))
         tracks = tracker.update(now, i * 40_000_000, true if i >= 20 else CAMERA)
         if i >= 20:
@@ -165,3 +165,33 @@ def test_a_car_passed_at_the_border_seems_not_to_cross() -> None:
         tracks = tracker.update(now, i * 50_000_000, CAMERA)
         if len(tracks) and i > 10:
             assert abs(tracks.velocity_mps[0, 1]) < 0.7
+
+
+def test_a_part_that_grows_to_the_whole_seems_not_to_come_nearer() -> None:
+    """First the bicycle is found, then more and more of its rider; their foot stays."""
+    tracker = Tracker()
+    whole = box_at(12, 0, PERSON)
+    for i in range(40):
+        xyxy = whole.copy()
+        xyxy[1] = xyxy[3] - (xyxy[3] - xyxy[1]) * np.interp(i, [20, 30], [0.4, 1.0])
+        now = Detections(xyxy[None], np.array([0.8]), np.array([PERSON]))
+        tracks = tracker.update(now, i * 66_666_667, CAMERA)
+        if i > 10:
+            assert abs(tracks.velocity_mps[0, 0]) < 2.5
+    assert tracks.position_m[0, 0] == pytest.approx(12, rel=0.1)
+
+
+def test_a_corrected_camera_keeps_velocities() -> None:
+    """As the ground under the object is stretched; the covariance stays one."""
+    seen_by = CAMERA.with_vanishing_point(640, 366, "rough")
+    true = CAMERA.with_vanishing_point(640, 360, "true")
+    tracker = Tracker()
+    for i in range(40):
+        if i == 30:
+            tracker.turn_camera(seen_by, true)
+        xyxy = box_at(30 - 0.5 * i, 2 + 0.1 * i, camera=true)
+        now = Detections(xyxy[None], np.array([0.8]), np.array([VEHICLE]))
+        tracks = tracker.update(now, i * 100_000_000, seen_by if i < 30 else true)
+        if i >= 30:
+            np.testing.assert_allclose(tracks.velocity_mps[0], (-5, 1), atol=0.8)
+            assert (np.linalg.eigvalsh(tracks.covariance[0]) > 0).all()
