@@ -118,7 +118,8 @@ class TrainConfig:
         init: safetensors checkpoint to start from, else ImageNet weights of the backbone of
             'base' and 'semantic', and random ones of 'nano'.
         teacher: safetensors checkpoint of a trained network to learn from as well.
-        bf16: bfloat16 autocast in forward and backward.
+        bf16: bfloat16 autocast in forward and backward; None: where the processor computes in it,
+            as others take several times longer than in float32.
         strict: stop at a malformed label or image instead of leaving it out.
         val_every: steps between validations; save_every: between saves of the state that a
             killed run goes on from.
@@ -135,7 +136,7 @@ class TrainConfig:
     init: Path | None = None
     teacher: Path | None = None
     seed: int = 0
-    bf16: bool = True
+    bf16: bool | None = None
     strict: bool = False
     val_every: int = 250
     save_every: int = 50

@@ -135,6 +135,14 @@ def make_repeatable(config: TrainConfig, device: torch.device) -> None:
         torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether a device has units for bfloat16; False where its kind cannot be told."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def own_positions(c: OptimizerConfig, first: int, group: Group) -> list[int]:
     """Numbers of the images that this process sees from step ``first`` on: an equal part of
     each batch."""
@@ -200,7 +208,7 @@ class Run:
         batch = {k: v.to(self.group.device, non_blocking=True) for k, v in batch.items()}
         rgb = normalise(batch["image"], torch.tensor(RGB_FROM_BGR, device=self.group.device))
         rgb = rgb.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.config.bf16):
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=bool(self.config.bf16)):
             output = self.model(rgb)
             with torch.no_grad():
                 taught = None if self.teacher is None else self.teacher(rgb)
@@ -327,6 +335,8 @@ def train(
     """
     with join_group() as group:
         check(config, sets, group)
+        if config.bf16 is None:
+            config = dataclasses.replace(config, bf16=computes_in_bf16(group.device))
         make_repeatable(config, group.device)
         if group.leads:
             folder.claim_folder(out, config)

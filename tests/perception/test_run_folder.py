@@ -187,3 +187,20 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_batch(
     assert kept["step"] == 0 and kept["image"].shape == (4, 64, 96, 3)
     assert all(torch.isfinite(v).all() for v in kept["net"].values())
     assert not (tmp_path / "run/last.safetensors").exists()
+
+
+@pytest.mark.parametrize("units", [(), ("avx512_bf16",), ("avx512_f",)])
+def test_bfloat16_is_taken_where_the_processor_computes_in_it(units, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict.fromkeys(units, True))
+    assert loop.computes_in_bf16(torch.device("cpu")) == ("avx512_bf16" in units)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_the_config_of_a_run_says_what_it_computed_in(
+    there, tiny_toml, tmp_path, monkeypatch, quick_picture
+):
+    monkeypatch.setattr(loop, "computes_in_bf16", lambda device: there)
+    config = tiny_toml(steps=1)
+    config.write_text(config.read_text().replace("bf16 = false\n", ""))
+    run_train(config, tmp_path / "run", ())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["bf16"] is there
