@@ -12,6 +12,7 @@ quarter of a metre of the rear axle's way:
   bonnet or hidden by it. ``share_on_with_bonnet`` counts that beginning as off the road.
 - ``share_planned``: frames with a path of 3 m and more that is a way to drive (OK or BLOCKED); the
   path of a stop for want of a new one (NO_SURFACE, STALE, DEADLINE) does not count.
+- ``share_with_path``: the same of 1 m and more: a stop close behind something counts.
 - ``share_planned_or_standing``: and frames that stand still, or creep, behind an object whose box
   overlaps a labelled one by half: in a queue there is no way to drive.
 
@@ -43,6 +44,7 @@ from tools.stack import Stack
 
 _SHOWN = 3  # times a single frame is shown
 _PLANNED_M = 3.0 - 1e-6  # and more is a path; lengths are sums of steps
+_SOME_M = 1.0 - 1e-6  # and more is some path
 _SAME_IOU = 0.5
 _WORST = 9  # frames drawn
 _ON, _OFF, _UNSEEN = (0, 200, 0), (0, 0, 255), (255, 255, 0)
@@ -68,10 +70,9 @@ class OnRoad:
     bonnet_m: float
     stands: bool = False
 
-    @property
-    def planned(self) -> bool:
+    def planned(self, least_m: float = _PLANNED_M) -> bool:
         drives = self.status in (PlanStatus.OK, PlanStatus.BLOCKED)
-        return drives and self.length_m >= _PLANNED_M
+        return drives and self.length_m >= least_m
 
 
 def share_on_road(name: str, plan: Plan, camera: Camera, label: U8) -> OnRoad:
@@ -172,8 +173,8 @@ def summarise(rows: Sequence[OnRoad], seed: int = 0) -> dict[str, Any]:
     on = np.array([r.on_m for r in rows])
     seen = on + np.array([r.off_m for r in rows])
     whole = seen + np.array([r.bonnet_m for r in rows])
-    planned = np.array([r.planned for r in rows])
-    standing = np.array([r.planned or r.stands for r in rows])
+    planned = np.array([r.planned() for r in rows])
+    standing = np.array([r.planned() or r.stands for r in rows])
     pick = np.random.default_rng(seed).integers(0, len(rows), (2000, len(rows)))
     shares = on[pick].sum(axis=1) / np.maximum(seen[pick].sum(axis=1), 1e-9)
     return {
@@ -183,6 +184,7 @@ def summarise(rows: Sequence[OnRoad], seed: int = 0) -> dict[str, Any]:
         "share_on_with_bonnet": float(on.sum() / max(whole.sum(), 1e-9)),
         "share_planned": float(planned.mean()),
         "share_planned_interval": np.percentile(planned[pick].mean(axis=1), (2.5, 97.5)).tolist(),
+        "share_with_path": float(np.mean([r.planned(_SOME_M) for r in rows])),
         "share_planned_or_standing": float(standing.mean()),
         "metres_seen": float(seen.sum()),
         "median_length_m": float(np.median([r.length_m for r in rows])),

@@ -68,6 +68,6 @@ def test_standing_behind_something_has_to_be_known_to_the_labels():
 
 
 def test_a_stop_for_want_of_a_way_is_no_plan():
-    assert OnRoad("a", "BLOCKED", "", 3.5, 3.5, 0, 0).planned
-    assert not OnRoad("a", "OK", "", 2.5, 2.5, 0, 0).planned
-    assert not OnRoad("a", "NO_SURFACE", "", 12.0, 12.0, 0, 0).planned
+    assert OnRoad("a", "BLOCKED", "", 3.5, 3.5, 0, 0).planned()
+    assert not OnRoad("a", "OK", "", 2.5, 2.5, 0, 0).planned()
+    assert not OnRoad("a", "NO_SURFACE", "", 12.0, 12.0, 0, 0).planned()
