@@ -9,9 +9,7 @@ ground. Of the repeats the best counts: what else the machine does only adds.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -20,7 +18,6 @@ import numpy as np
 
 from data.logs import open_log
 from perception.runtime import load_model
-from planning.planner import Planner
 from tools.machine import hardware
 from tools.stack import Stack
 
@@ -29,7 +26,8 @@ REPEATS = 5
 
 def times_ms(source: Path, model: str, frames: int) -> dict[str, list[float]]:
     """Milliseconds of every frame's grid update and planning, the grid included."""
-    stack, planner = Stack(load_model(model, None)), Planner()
+    loaded = load_model(model, None)
+    stack, planner = Stack(loaded), Stack(loaded).planner
     stack.warm_up()
     cv2.setNumThreads(1)
     out: dict[str, list[float]] = {"grid": [], "plan": []}
@@ -57,7 +55,7 @@ def main() -> None:
     p.add_argument("--max-frames", type=int, default=120)
     a = p.parse_args()
     found = times_ms(a.source, a.model, a.max_frames)
-    print(f"{hardware()}; {json.dumps(asdict(Planner().spec))}; {len(found['grid'])} frames")
+    print(f"{hardware()}; {len(found['grid'])} frames")
     for name, ms in found.items():
         p50, p95, p99 = np.percentile(ms, (50, 95, 99))
         print(f"{name}: p50 {p50:.2f}, p95 {p95:.2f}, p99 {p99:.2f} ms")
