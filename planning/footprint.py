@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.compiled import compiled
+from data.compiled import compiled, run
+from planning.grid_kernels import distance_m
 
 F32 = NDArray[np.float32]
 I32 = NDArray[np.int32]
@@ -58,11 +58,8 @@ def field_of(occupied: Mask, cell_m: float, extra: F32 | None = None) -> Field:
         extra = np.zeros((rows, cols), np.float32)
     total = np.zeros((rows, cols + 1), np.int32)
     np.cumsum(occupied, axis=1, dtype=np.int32, out=total[:, 1:])
-    if not total[:, -1].any():
-        return Field(total, np.full((rows, cols), FAR_M, np.float32), extra, cell_m)
-    free = (~occupied).astype(np.uint8)
-    near = np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
-    return Field(total, near * np.float32(cell_m), extra, cell_m)
+    near_m = np.asarray(run(distance_m, ~occupied, cell_m, FAR_M, 0.0))
+    return Field(total, near_m, extra, cell_m)
 
 
 @compiled

@@ -173,9 +173,9 @@ def near_squared(free: Array, most: int) -> Array:
 
 
 @compiled
-def distance_m(free: Array, resolution: float, never_m: float) -> Array:
-    """(rows, cols) float32 m from each cell to the near side of the nearest that is not free,
-    exact; ``never_m`` where all are.
+def distance_m(free: Array, resolution: float, never_m: float, inset: float) -> Array:
+    """(rows, cols) float32 m from each cell's centre to that of the nearest that is not free, less
+    ``inset`` cells (a half: to its near side), exact; ``never_m`` where all are.
 
     Along the columns, then the lower envelope of each row's parabolas (Meijster, Roerdink and
     Hesselink, "A general algorithm for computing distance transforms in linear time", 2000).
@@ -184,12 +184,14 @@ def distance_m(free: Array, resolution: float, never_m: float) -> Array:
     along = _along_rows(free)
     out = np.full((rows, cols), never_m, np.float32)
     at, begins = np.empty(cols, np.int64), np.empty(cols + 1)
-    step, half = np.float32(resolution), np.float32(0.5)
+    step, less = np.float32(resolution), np.float32(inset)
     for i in range(rows):
         count = 0
         for u in range(cols):
             if not along[i, u] < np.inf:
                 continue
+            if 0 < u < cols - 1 and along[i, u - 1] + along[i, u] + along[i, u + 1] == 0:
+                continue  # amid shut cells: nearest to none but itself
             high = np.float64(along[i, u]) ** 2 + u * u
             start = -np.inf
             while count > 0:
@@ -204,11 +206,14 @@ def distance_m(free: Array, resolution: float, never_m: float) -> Array:
         begins[count] = np.inf
         k = 0
         for u in range(cols if count > 0 else 0):
+            if along[i, u] == 0:
+                out[i, u] = np.float32(0)
+                continue
             while begins[k + 1] < u:
                 k += 1
             d = np.float32(u - at[k])
             cells = np.sqrt(along[i, at[k]] * along[i, at[k]] + d * d)
-            out[i, u] = max(step * (cells - half), np.float32(0))
+            out[i, u] = max(step * (cells - less), np.float32(0))
     return out
 
 

@@ -104,14 +104,13 @@ def ground_view(
     shape = (spec.rows, spec.cols)
     pixels = camera.pixels_from_vehicle(flat)
     with np.errstate(invalid="ignore"):
-        back = camera.ground_from_pixels(np.nan_to_num(pixels, nan=-1e6, posinf=-1e6))
-        error = np.hypot(*(back - flat[:, :2]).T).reshape(shape)
+        returns = _returns(camera, pixels, flat).reshape(shape)
         u = ((pixels[:, 0] + 0.5) * scale[0] - 0.5).reshape(shape)
         v = ((pixels[:, 1] + 0.5) * scale[1] - 0.5).reshape(shape)
         dv = np.abs(np.asarray(np.gradient(v, axis=0), dtype=np.float64))
         du = np.abs(np.asarray(np.gradient(u, axis=1), dtype=np.float64))
         span_m = spec.resolution_m / dv
-        seen = (error < 0.05 + 0.01 * x) & (span_m <= max_row_span_m)
+        seen = returns & (span_m <= max_row_span_m)
         seen &= (u > -0.5) & (u < map_shape[1] - 0.5) & (v > -0.5) & (v < map_shape[0] - 0.5)
     mid = spec.cols // 2
     ahead = np.flatnonzero(seen[:, mid - 1 : mid + 1].any(axis=1))
@@ -120,6 +119,16 @@ def ground_view(
     u32 = np.nan_to_num(u, nan=-9.0).clip(-9, 1e4).astype(np.float32)
     v32 = np.nan_to_num(v, nan=-9.0).clip(-9, 1e4).astype(np.float32)
     return GroundView(u32, v32, seen, _bands(du[:, mid], dv[:, mid], v32, seen), far_m, std_m)
+
+
+def _returns(camera: Camera, pixels: F64, flat_m: F64) -> Mask:
+    """(n,) whether the pixels of (n, 3) points of the ground are cast back to where those are: all
+    that are shown by a lens without distortion."""
+    if not camera.distortion.size:
+        return np.asarray(np.isfinite(pixels[:, 0]))
+    back = camera.ground_from_pixels(np.nan_to_num(pixels, nan=-1e6, posinf=-1e6))
+    error = np.hypot(*(back - flat_m[:, :2]).T)
+    return np.asarray(error < 0.05 + 0.01 * flat_m[:, 0])
 
 
 def _std_m(camera: Camera, x: F64, y: F64, span_m: F64) -> F32:

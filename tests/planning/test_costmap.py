@@ -223,7 +223,7 @@ def test_far_away_the_lane_does_not_jump_with_an_edge():
 @pytest.mark.parametrize("shape", [(60, 45), (8, 120)])
 def test_distances_are_exact(share_shut, shape):
     free = np.random.default_rng(4).random(shape) >= share_shut
-    near, far = near_squared(free, 6), distance_m(free, 0.2, NEVER_M)
+    near, far = near_squared(free, 6), distance_m(free, 0.2, NEVER_M, 0.5)
     if free.all():
         assert np.isinf(near).all()
         assert (far == NEVER_M).all()
