@@ -95,18 +95,23 @@ def search(
 def usual_gap(mask: Array, most: float, resolution: float) -> float:
     """Median distance over the rows from the first column to the first set cell, where that is
     nearer than ``most``; NaN if fewer than three rows of ten have one."""
-    near, hits = [0.0 for _ in range(0)], 0
+    near, n = np.empty(len(mask)), 0  # ascending
     for r in range(len(mask)):
         for c in range(mask.shape[1]):
-            if mask[r, c]:
-                hits += 1
-                if (c + 0.5) * resolution < most:
-                    near.append((c + 0.5) * resolution)
-                break
-    if len(near) < 1 or hits < 0.3 * len(mask) or len(near) < 0.3 * len(mask):
+            if not mask[r, c]:
+                continue
+            away = (c + 0.5) * resolution
+            if away < most:
+                k = n
+                while k > 0 and near[k - 1] > away:
+                    near[k] = near[k - 1]
+                    k -= 1
+                near[k] = away
+                n += 1
+            break
+    if n == 0 or n < 0.3 * len(mask):
         return np.nan
-    near.sort()
-    return (near[(len(near) - 1) // 2] + near[len(near) // 2]) / 2
+    return (near[(n - 1) // 2] + near[n // 2]) / 2
 
 
 @compiled

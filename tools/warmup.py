@@ -16,7 +16,7 @@ from data.compiled import is_cached
 def announce_compiling(*kernels: Callable[..., Any]) -> None:
     """Tell the user that there is a wait, where one of the kernels has to be compiled now."""
     if not all(map(is_cached, kernels)):
-        text = "compiling kernels (once, up to a minute; roadstack warmup does it ahead)"
+        text = "compiling kernels (once, one or two minutes; roadstack warmup does it ahead)"
         print(text, file=sys.stderr)
 
 

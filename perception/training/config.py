@@ -119,7 +119,7 @@ class TrainConfig:
             'base' and 'semantic', and random ones of 'nano'.
         teacher: safetensors checkpoint of a trained network to learn from as well.
         bf16: bfloat16 autocast in forward and backward; None: where the processor computes in it,
-            as others take several times longer than in float32.
+            as others take twice as long as in float32.
         strict: stop at a malformed label or image instead of leaving it out.
         val_every: steps between validations; save_every: between saves of the state that a
             killed run goes on from.

@@ -12,8 +12,9 @@ from data.types import Cell, Surfaces
 from planning.corridor import along_lines, trace
 from planning.costmap import NEVER_M, _filled, build_cost_grid, survey
 from planning.grid import GridSpec
-from planning.grid_kernels import distance_m, near_squared, sample, sample_nearest
+from planning.grid_kernels import costs, distance_m, near_squared, sample, sample_nearest
 from planning.ground import ground_view, project, project_thin
+from planning.kernels import usual_gap
 from planning.obstacles import footprints
 from planning.vehicle import Vehicle
 
@@ -248,3 +249,45 @@ def test_a_map_is_sampled_between_its_pixels_and_replicated_beyond_them():
     assert sample_nearest((values == 10).astype(np.uint8), u + 1, v, seen)[0].tolist() == [
         False, True, False,
     ]  # fmt: skip
+
+
+def test_the_median_gap_is_numpys_where_enough_rows_have_one():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        mask = (rng.random((rng.integers(1, 24), 30)) < rng.choice([0.005, 0.03, 0.2])).astype(
+            np.uint8
+        )
+        hit = mask.any(axis=1)
+        away = (mask[hit].argmax(axis=1) + 0.5) * 0.2
+        near = away[away < 4.0]
+        got = usual_gap(mask, 4.0, 0.2)
+        if len(near) >= max(1, 0.3 * len(mask)):
+            assert got == pytest.approx(np.median(near))
+        else:
+            assert np.isnan(got)
+
+
+def test_costs_are_the_sum_of_their_parts():
+    rng = np.random.default_rng(3)
+    kind = rng.choice([Cell.UNKNOWN, Cell.ROAD, Cell.OFF_ROAD, Cell.LANE_LINE], (40, 30)).astype(
+        np.uint8
+    )
+    line = (rng.random(kind.shape) < 0.02).astype(np.uint8)
+    clear = rng.uniform(0.5, 2.5, kind.shape).astype(np.float32)
+    centre = rng.uniform(-1, 1, len(kind))
+    near = np.zeros(kind.shape, np.bool_)
+    near[:12, 10:20] = True
+    weights = (0.7, 6.0, 1.4, 2.0, 25.0, 2.0, 4.0, 30.0)
+    got = costs(kind, line, clear, centre, 1.7, 1.1, 12, 10, 20, 0.2, -3.0, weights)
+
+    to_line = cv2.distanceTransform(1 - line, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    to_line = np.maximum(to_line - 0.5, 0) * 0.2
+    off = np.abs(-3.0 + (np.arange(30) + 0.5) * 0.2 - centre[:, None])
+    want = 1 + 6.0 * np.clip(1 - (clear - 1.1) / 0.7, 0, 1) ** 2
+    want += 2.0 * np.clip(1 - to_line / 1.4, 0, 1) ** 2 + 25.0 * (kind == Cell.LANE_LINE)
+    want += 2.0 * np.minimum((off / 1.7) ** 2, 2) + 4.0 * np.clip(off - 1.7, 0, 1)
+    want += 30.0 * (near & (clear < 1.1))
+    road = (kind == Cell.ROAD) | (kind == Cell.LANE_LINE)
+    want[~(road & (near | (clear >= 1.1)))] = np.inf
+    assert np.isinf(want).any() and (near & road & (clear < 1.1)).any()
+    np.testing.assert_allclose(got, want, rtol=1e-5)

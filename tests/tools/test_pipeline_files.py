@@ -14,15 +14,16 @@ from tools.files import inside, make_folder, write_json, write_png
 from tools.pipeline import Consumer, begun, prefetch
 
 
+def counted(read: list[int]):
+    """0 to 19, each noted when it is asked for."""
+    for i in range(20):
+        read.append(i)
+        yield i
+
+
 def test_prefetch_keeps_order_and_reads_ahead():
     read = []
-
-    def source():
-        for i in range(20):
-            read.append(i)
-            yield i
-
-    items = prefetch(source(), depth=4)
+    items = prefetch(counted(read), depth=4)
     assert next(items) == 0
     deadline = time.monotonic() + 5
     while len(read) < 5 and time.monotonic() < deadline:
@@ -62,13 +63,7 @@ def test_work_is_begun_ahead_side_by_side_and_given_in_order():
 
 def test_work_is_begun_for_no_more_than_the_next_items():
     asked = []
-
-    def source():
-        for i in range(20):
-            asked.append(i)
-            yield i
-
-    items = begun(source(), str, 2)
+    items = begun(counted(asked), str, 2)
     assert next(items)[0] == 0
     assert asked == [0, 1, 2]
     assert [f.result() for _, f in items] == [str(i) for i in range(1, 20)]
