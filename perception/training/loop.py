@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 from torch.nn.parallel import DistributedDataParallel
 
 from data.datasets import Dataset
@@ -40,6 +39,7 @@ from perception.training.distributed import Group, join_group, share_batch_norms
 from perception.training.loader import Mixture, batches
 from perception.training.losses import semantic_loss, total_loss
 from perception.training.targets import make_semantic_targets, make_targets
+from perception.training.teacher import Teacher, ready_teacher
 from perception.training.validate import validate
 
 Report = Callable[[int, dict[str, float]], None]
@@ -165,11 +165,9 @@ class Run:
         self.sums: dict[str, float] = {}  # of the loss terms since the last validation
         self.net = self._on_device(build_network(config, classes))
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.teacher = None
+        self.teacher: Teacher | None = None
         if config.teacher is not None:
-            # norms folded into the convolutions: the same answers in two thirds of the time
-            teacher = fuse(load_weights(config.teacher)[0].eval()).requires_grad_(False)
-            self.teacher = self._on_device(teacher)
+            self.teacher = ready_teacher(load_weights(config.teacher)[0], group.device)
         set_train_mode(self.net, config.optimizer.frozen_blocks)
         self.model = self.net
         if group.world > 1:

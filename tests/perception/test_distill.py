@@ -15,6 +15,7 @@ pytest.importorskip("albumentations")
 from data.augment import AugmentConfig  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from data.types import HIDDEN  # noqa: E402
+from perception.models.architectures import build  # noqa: E402
 from perception.models.multitask import Output  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
@@ -23,6 +24,7 @@ from perception.training.config import DistillConfig  # noqa: E402
 from perception.training.distill import teacher_loss, unlabelled  # noqa: E402
 from perception.training.loader import Mixture  # noqa: E402
 from perception.training.losses import total_loss  # noqa: E402
+from perception.training.teacher import ready_teacher  # noqa: E402
 from tools.train import run_train  # noqa: E402
 
 N, H, W = 2, 6, 8
@@ -200,6 +202,20 @@ def test_a_taught_run_is_repeatable_and_resumes_exactly(tiny_toml, video, tmp_pa
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_a_ready_teacher_answers_as_its_network_at_any_size():
+    torch.manual_seed(5)
+    net = build("base").eval()
+    rgb = [torch.rand(2, 3, 64, 96) * 2 - 1, torch.rand(1, 3, 96, 64) * 2 - 1]
+    with torch.no_grad():
+        expected = [net(x) for x in rgb]
+    teacher = ready_teacher(net, torch.device("cpu"))
+    for x, wanted in zip(rgb, expected, strict=True):
+        found = teacher(x.contiguous(memory_format=torch.channels_last))
+        for name, a, b in zip(found._fields, found, wanted, strict=True):
+            assert not a.requires_grad
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-4, msg=name)
+
+
 def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
     torch.manual_seed(5)
     save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
@@ -208,9 +224,13 @@ def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
     )
     group = SimpleNamespace(device=torch.device("cpu"), world=1, leads=True, total=lambda x: x)
     run = loop.Run(config, tmp_path, group)
-    before = {k: v.clone() for k, v in run.teacher.state_dict().items()}
+    rgb = torch.rand(1, 3, 64, 96)
+    before = run.teacher(rgb), run.net.eval()(rgb)
+    run.net.train()
     batch = {"image": torch.randint(0, 255, (N, 4 * H + 8, 4 * W, 3), dtype=torch.uint8)}
     batch |= {k: torch.nn.functional.pad(v, (0, 0, 0, 2)) for k, v in labels(False).items()}
     batch["mask"] = torch.full((N, 2, 16, 16), 255, dtype=torch.uint8)
     run.train_step(batch)
-    assert all(torch.equal(v, before[k]) for k, v in run.teacher.state_dict().items())
+    after = run.teacher(rgb), run.net.eval()(rgb)
+    assert torch.equal(before[0].heat, after[0].heat)
+    assert not torch.equal(before[1].heat, after[1].heat)
