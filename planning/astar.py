@@ -53,7 +53,7 @@ def astar(
     for name, (r, c) in (("start", start), ("goal", goal)):
         if not (0 <= r < rows and 0 <= c < cols):
             raise ValueError(f"{name} ({r}, {c}): expected inside a {rows} x {cols} grid")
-    least = float(cost[np.isfinite(cost)].min(initial=np.inf))
+    least = float(np.fmin.reduce(cost, axis=None))
     if least < 0:
         raise ValueError(f"cost: expected at least 0, given {least}")
     if not (np.isfinite(cost[start]) and np.isfinite(cost[goal])):

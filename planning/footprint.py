@@ -51,13 +51,26 @@ class Body(NamedTuple):
     half_width_m: float
 
 
+@compiled
+def _left_of(occupied: Mask) -> I32:
+    """See ``Field.total``."""
+    rows, cols = occupied.shape
+    total = np.empty((rows, cols + 1), np.int32)
+    for r in range(rows):
+        so_far = np.int32(0)
+        total[r, 0] = so_far
+        for c in range(cols):
+            so_far += np.int32(occupied[r, c])
+            total[r, c + 1] = so_far
+    return total
+
+
 def field_of(occupied: Mask, cell_m: float, extra: F32 | None = None) -> Field:
     """Distances (exact, Euclidean) and running sums of a (rows, cols) grid of obstacles."""
     rows, cols = occupied.shape
     if extra is None:
         extra = np.zeros((rows, cols), np.float32)
-    total = np.zeros((rows, cols + 1), np.int32)
-    np.cumsum(occupied, axis=1, dtype=np.int32, out=total[:, 1:])
+    total = np.asarray(run(_left_of, occupied))
     near_m = np.asarray(run(distance_m, ~occupied, cell_m, FAR_M, 0.0))
     return Field(total, near_m, extra, cell_m)
 

@@ -68,9 +68,15 @@ def find_lead(
 
 
 def _reachable(mask: Mask, start: tuple[int, int]) -> Mask:
-    _, label = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    label = np.asarray(label)
-    return np.asarray((label == label[start]) & mask)
+    """What is joined to ``start``, nothing where that is not in the mask."""
+    out = np.zeros_like(mask)
+    if mask[start]:
+        cols = np.flatnonzero(mask.any(axis=0))
+        used = slice(int(cols[0]), int(cols[-1]) + 1)
+        part = np.ascontiguousarray(mask[:, used])
+        label = np.asarray(cv2.connectedComponents(part.view(np.uint8), connectivity=8)[1])
+        np.equal(label, label[start[0], start[1] - used.start], out=out[:, used])
+    return out
 
 
 def _best_cell(

@@ -183,37 +183,40 @@ def distance_m(free: Array, resolution: float, never_m: float, inset: float) -> 
     rows, cols = free.shape
     along = _along_rows(free)
     out = np.full((rows, cols), never_m, np.float32)
-    at, begins = np.empty(cols, np.int64), np.empty(cols + 1)
+    at, begins, high = np.empty(cols + 1, np.int64), np.empty(cols + 1), np.empty(cols + 1)
+    squared = np.empty(cols, np.float32)
     step, less = np.float32(resolution), np.float32(inset)
     for i in range(rows):
+        own = along[i]
         count = 0
         for u in range(cols):
-            if not along[i, u] < np.inf:
+            g = own[u]
+            if not g < np.inf:
                 continue
-            if 0 < u < cols - 1 and along[i, u - 1] + along[i, u] + along[i, u + 1] == 0:
+            if g == 0 and 0 < u < cols - 1 and own[u - 1] + own[u + 1] == 0:
                 continue  # amid shut cells: nearest to none but itself
-            high = np.float64(along[i, u]) ** 2 + u * u
-            start = -np.inf
-            while count > 0:
-                s = at[count - 1]
-                start = (high - np.float64(along[i, s]) ** 2 - s * s) / (2 * (u - s))
-                if start > begins[count - 1]:
-                    break
+            h = np.float64(g) * np.float64(g) + u * u
+            while count > 0 and h - high[count - 1] <= begins[count - 1] * (
+                2 * (u - at[count - 1])
+            ):
                 count -= 1
-                start = -np.inf
-            at[count], begins[count] = u, start
+            begins[count] = (h - high[count - 1]) / (2 * (u - at[count - 1])) if count > 0 else -1.0
+            at[count], high[count] = u, h
             count += 1
-        begins[count] = np.inf
-        k = 0
-        for u in range(cols if count > 0 else 0):
-            if along[i, u] == 0:
-                out[i, u] = np.float32(0)
-                continue
-            while begins[k + 1] < u:
-                k += 1
-            d = np.float32(u - at[k])
-            cells = np.sqrt(along[i, at[k]] * along[i, at[k]] + d * d)
-            out[i, u] = max(step * (cells - less), np.float32(0))
+        if count == 0:
+            continue
+        for k in range(count):
+            first = max(int(np.ceil(begins[k])), 0) if k > 0 else 0
+            end = min(int(np.ceil(begins[k + 1])), cols) if k + 1 < count else cols
+            s, g = at[k], own[at[k]]
+            square = g * g
+            for u in range(first, end):
+                d = np.float32(u - s)
+                squared[u] = square + d * d
+        for u in range(cols):
+            cells = np.sqrt(squared[u])
+            m = max(step * (cells - less), np.float32(0))
+            out[i, u] = m if own[u] > 0 else np.float32(0)
     return out
 
 
@@ -256,3 +259,15 @@ def costs(
                 cost += tight
             out[i, j] = cost
     return out
+
+
+@compiled
+def dearer_beside(
+    cost: Array, middle_m: Array, weight: float, resolution: float, origin_y: float
+) -> None:
+    """Add ``weight`` to the costs of the first rows, in place, a metre and more beside each row's
+    ``middle_m``; less nearer to it, nothing within 0.3 m."""
+    for i in range(len(middle_m)):
+        for j in range(cost.shape[1]):
+            off = abs(origin_y + (j + 0.5) * resolution - middle_m[i])
+            cost[i, j] += np.float32(weight * min(max(off - 0.3, 0.0), 1.0))

@@ -174,13 +174,13 @@ def hidden_by_boxes(view: GroundView, xyxy: F32, surfaces: Surfaces) -> Mask:
 
     map_h, map_w = surfaces.drivable.shape
     hidden = np.zeros((map_h, map_w), np.uint8)
-    sx, sy = surfaces.scale
-    for x0, y0, x1, y1 in xyxy[np.isfinite(xyxy).all(axis=1)]:
-        inset = 0.05 * (x1 - x0)
-        a = int(np.clip(np.ceil((x0 + inset) * sx), 0, map_w))
-        b = int(np.clip(np.floor((x1 - inset) * sx) + 1, 0, map_w))
-        c = int(np.clip(np.floor(y0 * sy), 0, map_h))
-        d = int(np.clip(np.floor(y1 * sy), 0, map_h))
+    left, top, right, bottom = xyxy[np.isfinite(xyxy).all(axis=1)].T
+    inset, (sx, sy) = 0.05 * (right - left), surfaces.scale
+    cuts = np.ceil((left + inset) * sx), np.floor(top * sy)
+    ends = np.floor((right - inset) * sx) + 1, np.floor(bottom * sy)
+    limits = (map_w, map_h) * 2
+    corners = np.column_stack([*cuts, *ends]).clip(0, limits).astype(np.int64)
+    for a, c, b, d in corners.tolist():
         hidden[c:d, a:b] = 1
     if not hidden.any():
         return np.zeros(view.seen.shape, np.bool_)

@@ -16,17 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import run
-from data.errors import InputError
 from planning.cost_to_go import cost_to_go, estimate
 from planning.curves import PARTS
 from planning.footprint import Body, Field, field_of
-from planning.lattice import EXHAUSTED, FOUND, FULL, RUNNING, Moves, Nodes, Rules, expand
+from planning.lattice import (
+    EXHAUSTED,
+    FOUND,
+    FULL,
+    RUNNING,
+    Moves,
+    Nodes,
+    Rules,
+    expand,
+    fill_table,
+)
 
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
-_MAX_BINS = 400_000_000
 _NODES = 1 << 15  # room for nodes at first; grows with the search
 _FIRST, _GROWTH = 250, 2  # expansions of the first turn, and how turns grow
 _ASK = 2000  # length of the turn before which it is asked whether there is hope
@@ -88,8 +96,8 @@ def moves_of(rules: Rules, length_m: float) -> Moves:
 
 def _nodes(n: int) -> Nodes:
     return Nodes(
-        np.empty((n, 3)), np.empty(n), np.empty(n, np.int32), np.empty(n, np.int8),
-        np.empty(n, np.bool_), np.empty(n + 1), np.empty(n + 1, np.int32),
+        np.empty((n, 3)), np.empty(n, np.int64), np.empty(n), np.empty(n, np.int32),
+        np.empty(n, np.int8), np.empty(n, np.bool_), np.empty(n + 1), np.empty(n + 1, np.int32),
     )  # fmt: skip
 
 
@@ -105,6 +113,13 @@ def _grown(nodes: Nodes) -> Nodes:
     return new
 
 
+def _table(nodes: Nodes, count: int) -> I32:
+    """Bins of the first ``count`` nodes, with room for all; see ``lattice.slot_of``."""
+    table = np.zeros(2 * len(nodes.cost), np.int32)
+    run(fill_table, table, nodes.bin, count)
+    return table
+
+
 def backwards(way: F64) -> F64:
     """Arcs from the other end, of the vehicle turned round."""
     return np.asarray(way[::-1] * (-1.0, 1.0))
@@ -118,29 +133,20 @@ def turned(pose: F64) -> F64:
 def make_search(
     area: Field, body: Body, start: F64, goal: F64, to_go: F64, rules: Rules, backward: bool
 ) -> Search:
-    """A search that has looked at nothing yet.
-
-    Raises:
-        InputError: the map has more bins than can be kept.
-    """
+    """A search that has looked at nothing yet."""
     rows, cols = area.near_m.shape
     shape = int(rows * area.cell_m / rules.bin_m) + 1, int(cols * area.cell_m / rules.bin_m) + 1
-    bins = shape[0] * shape[1] * rules.headings
-    if bins > _MAX_BINS:
-        raise InputError(
-            f"map: {cols * area.cell_m:.0f} x {rows * area.cell_m:.0f} m is too large for a "
-            f"vehicle that turns in {1 / rules.curvature:.1f} m; give a part of it"
-        )
     if backward:
         start, goal = turned(goal), turned(start)
         body = body._replace(middle_m=-body.middle_m)
     nodes = _nodes(_NODES)
     nodes.pose[0], nodes.cost[0], nodes.before[0], nodes.move[0] = start, 0.0, -1, -1
+    nodes.bin[0] = -1  # the start's may be left and come back to
     hope = run(estimate, to_go, rules.block_m, start[0], start[1])
     nodes.done[0], nodes.key[0], nodes.item[0] = False, rules.greed * hope, 0
     nodes.done[-1] = False
     moves = moves_of(rules, 1.5 * rules.bin_m)
-    table = np.zeros(bins, np.int32)
+    table = _table(nodes, 0)
     return Search(body, start, goal, to_go, rules, moves, table, shape, nodes, backward)
 
 
@@ -154,6 +160,7 @@ def advance(search: Search, area: Field, budget: int, late: Callable[[], bool]) 
         )  # fmt: skip
         if s.code == FULL:
             s.nodes, s.code = _grown(s.nodes), RUNNING
+            s.table = _table(s.nodes, int(s.state[0]))
 
 
 def reaches(to_go: F64, rules: Rules, pose: F64) -> bool:

@@ -67,9 +67,11 @@ class Moves(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """Poses, (n, 3); cost from the start; node before; move that led here; done with or not."""
+    """Poses, (n, 3), and the bin of each; cost from the start; node before; move that led here;
+    done with or not; and the queue."""
 
     pose: F64
+    bin: I64
     cost: F64
     before: NDArray[np.int32]
     move: NDArray[np.int8]
@@ -96,7 +98,8 @@ def _word_cost(parts: F64, rules: Rules) -> float:
 @compiled
 def join(field: Field, body: Body, rules: Rules, start: F64, goal: F64, limit: float,
          out: F64) -> float:  # fmt: skip
-    """Cheapest curve from a pose to another that touches nothing: its cost, inf for none.
+    """Cheapest curve from a pose to another that touches nothing: its cost, inf for none and where
+    obstacles make it as dear as ``limit``.
 
     ``out`` (5, 2) gets the curvature and signed length (m) of each part; words dearer than
     ``limit`` are not tried.
@@ -123,11 +126,13 @@ def join(field: Field, body: Body, rules: Rules, start: F64, goal: F64, limit: f
             out[p, 0], out[p, 1] = out[p, 0] * k, out[p, 1] / k
             if out[p, 1] == 0.0:
                 continue
-            cost = _checked(field, body, rules, pose, out[p, 0], out[p, 1])
+            cost = _checked(field, body, rules, pose, out[p, 0], out[p, 1], limit - total)
             if cost < 0:
                 total = math.inf
                 break
             total += cost
+            if total >= limit:
+                return math.inf
         if total < math.inf:
             return total
         costs[i] = math.inf
@@ -136,10 +141,11 @@ def join(field: Field, body: Body, rules: Rules, start: F64, goal: F64, limit: f
 
 @compiled
 def _checked(field: Field, body: Body, rules: Rules, pose: F64, curvature: float,
-             length: float) -> float:  # fmt: skip
-    """Cost that obstacles add along an arc, -1 where it touches one; moves ``pose`` to its end."""
+             length: float, most: float) -> float:  # fmt: skip
+    """Cost that obstacles add along an arc, -1 where it touches one; moves ``pose`` to its end.
+    Not looked at further where that is ``most`` or more."""
     total, left = 0.0, length
-    while left != 0.0:
+    while left != 0.0 and total < most:
         piece = max(min(left, 1.0), -1.0)
         left -= piece
         near = arc_room(field, body, pose, curvature, piece, rules.check_m)
@@ -158,6 +164,27 @@ def _bin(rules: Rules, shape: tuple[int, int], x: float, y: float, yaw: float) -
     heading = int(turn * rules.headings + 0.5) % rules.headings
     row, col = int(y / rules.bin_m), int(x / rules.bin_m)
     return (row * shape[1] + col) * rules.headings + heading
+
+
+@compiled
+def slot_of(table: I32, bins: I64, where: int) -> int:
+    """Index of a hash table, of 2^k node numbers + 1, at which a bin's node stands or is to stand.
+
+    Multiplicative hashing (Knuth, "The Art of Computer Programming" 3, 6.4) and linear probing:
+    a search sees so few of a map's bins that an array of all takes longer to clear than to use.
+    """
+    last = len(table) - 1
+    i = (where * 0x9E3779B1 >> 16) & last
+    while table[i] != 0 and bins[table[i] - 1] != where:
+        i = (i + 1) & last
+    return i
+
+
+@compiled
+def fill_table(table: I32, bins: I64, count: int) -> None:
+    """Enter the first nodes, in place; of those of one bin the last."""
+    for n in range(count):
+        table[slot_of(table, bins, bins[n])] = n + 1
 
 
 @compiled
@@ -208,7 +235,7 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
     """Go on with a search for up to ``budget`` expansions.
 
     Args:
-        table: bin -> node + 1, 0 for none; ``shape`` its rows and columns.
+        table: see ``slot_of``; ``shape``: rows and columns of bins.
         state: nodes, length of the queue, expanded, expanded at the last try of a curve, node
             nearest to the goal, node the curve ``tail`` to the goal starts from (-1: none yet),
             expanded when the first was found.
@@ -225,6 +252,8 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
     for _ in range(budget):
         if state[1] == 0:
             return FOUND if state[5] >= 0 else EXHAUSTED
+        if state[0] + len(moves.length) >= end:  # before a node is taken that could not be kept
+            return FOUND if state[5] >= 0 else FULL
         f = nodes.key[0]
         at = pop(nodes.key, nodes.item, state[1])
         state[1] -= 1
@@ -255,8 +284,6 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
                 score[1], state[5] = g + total, at
                 push(nodes.key, nodes.item, state[1], g + total, end)
                 state[1] += 1
-        if state[0] + len(moves.length) >= end:
-            return FOUND if state[5] >= 0 else FULL
         cos, sin = math.cos(yaw), math.sin(yaw)
         last = nodes.move[at]
         for m in range(len(moves.length)):
@@ -267,7 +294,8 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
                 continue
             turned = yaw + moves.curvature[m] * moves.length[m]
             where = _bin(rules, shape, px, py, turned)
-            old = table[where] - 1
+            slot = slot_of(table, nodes.bin, where)
+            old = table[slot] - 1
             if old >= 0 and (nodes.done[old] or nodes.cost[old] <= g):
                 continue
             cost = _move_cost(
@@ -291,7 +319,7 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
             n = state[0]
             nodes.pose[n, 0], nodes.pose[n, 1], nodes.pose[n, 2] = px, py, turned
             nodes.cost[n], nodes.before[n], nodes.move[n], nodes.done[n] = new, at, m, False
-            table[where] = n + 1
+            nodes.bin[n], table[slot] = where, n + 1
             push(nodes.key, nodes.item, state[1], new + rules.greed * h, n)
             state[0] += 1
             state[1] += 1

@@ -85,7 +85,9 @@ def cut_short(field: Field, body: Body, rules: Rules, start: F64, way: F64,
         j, done = n, False
         while j > i + 1:
             limit = cost[j] - cost[i] - 1e-3
-            if join(field, body, rules, poses[i], poses[j], limit, curve) < limit:
+            # no curve is shorter than the straight line
+            apart = math.hypot(poses[j, 0] - poses[i, 0], poses[j, 1] - poses[i, 1])
+            if apart < limit and join(field, body, rules, poses[i], poses[j], limit, curve) < limit:
                 for p in range(PARTS):
                     if abs(curve[p, 1]) > 1e-9:
                         out[used] = curve[p]

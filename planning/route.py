@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.types import CostGrid
 from planning.hybrid_astar import HybridConfig, PathStatus, plan_over
 from planning.smoothing import (
@@ -88,12 +89,12 @@ def near_last(cost: NDArray[np.float32], last: Curve, grid: CostGrid, weight: fl
     """Make a cost grid dearer beside the last frame's path, in place: no flicker between ways."""
     if len(last) < 4 or (np.diff(last.x_m) <= 0).any():
         return
+    from planning.grid_kernels import dearer_beside
+
     res = grid.resolution_m
-    rows = min(len(cost), int(last.x_m[-1] / res))
-    x = (np.arange(rows) + 0.5) * res
-    y = grid.origin_m[1] + (np.arange(cost.shape[1]) + 0.5) * res
-    beside = np.abs(y[None, :] - np.interp(x, last.x_m, last.y_m)[:, None])
-    cost[:rows] += (weight * np.clip(beside - 0.3, 0.0, 1.0)).astype(np.float32)
+    x = (np.arange(min(len(cost), int(last.x_m[-1] / res))) + 0.5) * res
+    middle_m = np.interp(x, last.x_m, last.y_m)
+    run(dearer_beside, cost, middle_m, weight, res, grid.origin_m[1])
 
 
 def find_route(

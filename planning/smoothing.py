@@ -65,9 +65,35 @@ def curve_of(xy_m: F64) -> Curve:
     if len(x) < 3:
         zero = np.zeros(len(x))
         return Curve(x, y, zero, zero, s)
-    yaw = np.unwrap(np.arctan2(np.gradient(y, s), np.gradient(x, s)))
+    step = np.diff(s)
+    share = _shares(step)
+    yaw = np.arctan2(_slope(y, step, share), _slope(x, step, share))
+    if np.abs(np.diff(yaw)).max() >= math.pi:
+        yaw = np.unwrap(yaw)
     yaw[0] = 0.0
-    return Curve(x, y, yaw, np.gradient(yaw, s), s)
+    return Curve(x, y, yaw, _slope(yaw, step, share), s)
+
+
+def _shares(step: F64) -> tuple[F64, F64, F64]:
+    """Weights of the point before, the point and the point behind in its derivative (the parabola
+    through three points), for the (n - 1,) distances between n points."""
+    before, behind = step[:-1], step[1:]
+    both = before + behind
+    return (
+        -behind / (before * both),
+        (behind - before) / (before * behind),
+        before / (behind * both),
+    )
+
+
+def _slope(value: F64, step: F64, shares: tuple[F64, F64, F64]) -> F64:
+    """Derivative by arc length, as ``numpy.gradient`` does, of which three are taken here."""
+    a, b, c = shares
+    out = np.empty_like(value)
+    out[1:-1] = a * value[:-2] + b * value[1:-1] + c * value[2:]
+    out[0] = (value[1] - value[0]) / step[0]
+    out[-1] = (value[-1] - value[-2]) / step[-1]
+    return out
 
 
 def bend(xy_m: F64, stiffness: float, weight: F64, step_m: float) -> F64:

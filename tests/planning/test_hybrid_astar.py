@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from data.errors import InputError
+from planning import hybrid_search
 from planning.hybrid_astar import HybridConfig, PathStatus, plan_path
+from planning.lattice import fill_table, slot_of
 from planning.vehicle import Vehicle
 from tools.bench_plan_check import hits, judge, refined
 from tools.bench_plan_maps import CELL_M, VEHICLE, make_cases
@@ -197,3 +199,25 @@ def test_bad_input_is_one_line(occupied, cell_m, start):
     with pytest.raises(InputError) as error:
         plan(occupied, start, (20.0, 15.0, 0.0), cell_m)
     assert "\n" not in str(error.value)
+
+
+def test_a_search_that_outgrows_its_arrays_finds_the_same_way(monkeypatch):
+    case = make_cases("maze", 1, 3)[0]
+    args = (case.start, case.goal)
+    whole = plan(case.occupied, *args, reverse=case.reverse, deadline_s=60.0)
+    monkeypatch.setattr(hybrid_search, "_NODES", 64)
+    grown = plan(case.occupied, *args, reverse=case.reverse, deadline_s=60.0)
+    assert whole.expanded > 200
+    assert grown.expanded == whole.expanded
+    assert np.array_equal(grown.poses, whole.poses)
+
+
+def test_bins_are_found_again_in_their_table():
+    rng = np.random.default_rng(1)
+    bins = rng.integers(0, 40, 90) * 72 * 2**20  # few bins, many of them alike but for high bits
+    table = np.zeros(256, np.int32)
+    fill_table(table, bins, 80)
+    last = {int(b): n for n, b in enumerate(bins[:80])}
+    for b in bins:
+        found = int(table[slot_of(table, bins, int(b))]) - 1
+        assert found == last.get(int(b), -1)
