@@ -1,7 +1,8 @@
-"""How many threads OpenCV computes on."""
+"""How many threads OpenCV computes on, and how often Python's take turns."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,3 +18,15 @@ def opencv_on_one_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Python's threads take turns each millisecond, not each five: one that is done with what it
+    does without the interpreter's lock would wait as long for the lock."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-3)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

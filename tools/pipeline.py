@@ -55,25 +55,25 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 
 
 def begun(
-    items: Iterable[T], work: Callable[[T], R], workers: int
+    items: Iterable[T], work: Callable[[T], R], workers: int, waiting: int = 0
 ) -> Iterator[tuple[T, Future[R]]]:
     """Yield each item with its ``work``, which was begun in one of ``workers`` threads.
 
-    The next ``workers`` items are being worked on while one is used. An error of ``items`` comes
-    out behind what came before it.
+    The next ``workers`` items are being worked on while one is used, and ``waiting`` more lie ready
+    for a worker that is done early. An error of ``items`` comes out behind what came before it.
     """
     pool = ThreadPoolExecutor(workers)
-    waiting: deque[tuple[T, Future[R]]] = deque()
+    given: deque[tuple[T, Future[R]]] = deque()
     error: Exception | None = None
     try:
         try:
             for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > workers:
-                    yield waiting.popleft()
+                given.append((item, pool.submit(work, item)))
+                if len(given) > workers + waiting:
+                    yield given.popleft()
         except Exception as e:
             error = e
-        yield from waiting
+        yield from given
         if error is not None:
             raise error
     finally:

@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.logs.selection import listed
-from data.threads import opencv_on_one_thread
+from data.threads import opencv_on_one_thread, short_turns
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model, threads_wanted
 from tools import privacy
@@ -42,6 +42,7 @@ from tools.warmup import announce_replay
 OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "replay.html", "summary.json")
 _LINES = ("record.jsonl", "timings.jsonl")
 _GIVE_BACK_FRAMES = 100
+_WAITING = 2  # more pictures ready for the network
 _PICTURES = 4  # that the network looks at side by side; more than planning keeps up with
 
 
@@ -148,7 +149,8 @@ def _arrivals(
         if live:
             yield from (Arrival(f, time.perf_counter(), 0) for f in new)
             return
-        with closing(begun(new, lambda f: _see(stack, f), pictures)) as ahead:  # type: ignore[type-var]
+        work = begun(new, lambda f: _see(stack, f), pictures, _WAITING)
+        with closing(work) as ahead:  # type: ignore[type-var]
             for f, seen in ahead:
                 yield Arrival(f, time.perf_counter(), 0, seen)
 
@@ -238,7 +240,8 @@ def run_replay(a: argparse.Namespace) -> int:
         if partial is not None:
             deadline_s = a.deadline_ms / 1e3 if a.realtime else None
             stack = Stack(model, camera, deadline_s, not a.no_camera_motion)
-            with opencv_on_one_thread():  # its own would only get in the stages' way
+            # OpenCV's own threads would only get in the stages' way
+            with opencv_on_one_thread(), short_turns():
                 summary = _run(a, log, stack, partial, side.pictures)
             partial.finish(OUTPUTS)
             for name, unwanted in (("overlay.mp4", a.no_overlay), ("replay.html", not a.html)):

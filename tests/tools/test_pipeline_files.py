@@ -67,6 +67,9 @@ def test_work_is_begun_for_no_more_than_the_next_items():
     assert next(items)[0] == 0
     assert asked == [0, 1, 2]
     assert [f.result() for _, f in items] == [str(i) for i in range(1, 20)]
+    asked.clear()
+    assert next(begun(counted(asked), str, 2, 2))[0] == 0
+    assert asked == [0, 1, 2, 3, 4]
 
 
 def test_failed_work_is_raised_where_its_result_is_asked_for():
