@@ -10,7 +10,7 @@ from data.logs import open_log
 from tools.view.video import VideoWriter
 
 OVERLAY = "overlay.mp4"
-_CRF = 20  # the overlay was coded once already
+_QUALITY = 20  # the overlay was coded once already
 _SLACK_S = 5e-4  # the video keeps times to a microsecond
 
 
@@ -30,7 +30,7 @@ def cut_clip(video: Path, out: Path, start_s: float, stop_s: float) -> tuple[int
         raise InputError(f"{video}: missing, so no clip can be cut; replay without --no-overlay")
     log = open_log(video, start_s=max(start_s - _SLACK_S, 0.0), stop_s=max(stop_s, 0.0) + _SLACK_S)
     first, count = None, 0
-    with VideoWriter(out, log.width_px, log.height_px, log.nominal_fps, crf=_CRF) as writer:
+    with VideoWriter(out, log.width_px, log.height_px, log.nominal_fps, quality=_QUALITY) as writer:
         for frame in log:
             first = frame.index if first is None else first
             writer.write(frame.image, frame.t_ns)

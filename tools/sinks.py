@@ -126,10 +126,7 @@ class OverlaySink:
             self._size = picture.shape[1], picture.shape[0]
         if self._video is None:
             path = self._folder / f"{self._frames:09d}_{frame.t_ns}.mp4"
-            # half the encoder's time for a third more bytes
-            self._video = VideoWriter(
-                path, *self._size, self._fps, crf=24, preset="ultrafast", b_frames=False
-            )
+            self._video = VideoWriter(path, *self._size, self._fps, quality=26, plain=True)
             self._video.__enter__()
         self._video.write(picture, frame.t_ns)
         self._frames += 1

@@ -6,11 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from data.errors import InputError
 from tools.view import VideoWriter
+from tools.view.video import _yuv420
 
 
 def picture(index: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -52,7 +54,28 @@ def test_colours_say_what_they_are(tmp_path: Path) -> None:
         stream = file.streams.video[0]
         frame = next(file.decode(stream))
         assert stream.codec_context.name == "h264" and frame.format.name == "yuv420p"
-        assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
+        assert (frame.colorspace, frame.color_range) == (6, 1)  # BT.601, limited
+
+
+def test_planes_are_those_of_ffmpeg() -> None:
+    rng = np.random.default_rng(2)
+    image = cv2.GaussianBlur(rng.integers(0, 256, (46, 70, 3), np.uint8), (0, 0), 1.5)
+    image[10:20, 11:13] = (0, 0, 255)  # a thin line: its colour is shared out, not dropped
+    expected = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(
+        format="yuv420p", dst_colorspace=5, dst_color_range=1, interpolation="AREA"
+    )
+    found = _yuv420(image).astype(int)
+    assert np.abs(found - expected.to_ndarray()).max() <= 2
+
+
+def test_plain_videos_hold_the_pictures_too(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "v.mp4", 64, 48, quality=20, plain=True) as video:
+        for i in range(5):
+            video.write(picture(i), i * 50_000_000)
+    times, images = read(tmp_path / "v.mp4")
+    assert times == [Fraction(i, 20) for i in range(5)]
+    for i, image in enumerate(images):
+        assert np.abs(image.astype(int) - picture(i)).mean() < 8
 
 
 def test_last_picture_has_a_duration_and_the_file_starts_fast(tmp_path: Path) -> None:
