@@ -43,6 +43,11 @@ def is_cached(kernel: Callable[..., Any]) -> bool:
     return folder is not None and any(Path(folder).glob(name))
 
 
+def is_kept(kernel: Callable[..., Any]) -> bool:
+    """Whether what is compiled is kept for other processes."""
+    return getattr(getattr(kernel, "stats", None), "cache_path", None) is not None
+
+
 def run(kernel: Callable[..., Any], *args: Any) -> Any:
     """Call a kernel, also when its cache became unwritable (a full disk) after it was made.
 

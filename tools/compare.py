@@ -30,7 +30,7 @@ from tools.comparison import (
     track_differences,
 )
 from tools.files import make_folder, staging, write_json, write_text
-from tools.scoring import announce_scoring
+from tools.warmup import prepare
 
 JSON, CSV, PAGE = "compare.json", "compare.csv", "compare.html"
 
@@ -108,7 +108,7 @@ def run_compare(a: argparse.Namespace) -> int:
     limit = a.fail_if_worse
     if limit is not None and not 0 <= limit < math.inf:
         raise InputError(f"--fail-if-worse {limit}: expected a difference of 0 or more, as 0.01")
-    announce_scoring()
+    prepare("metrics")
     one, two = Run.read(a.run_a), Run.read(a.run_b)
     check_comparable(one, two)
     rows, drawn = _figures(one, two, a)

@@ -43,8 +43,8 @@ from tools.evaluation import Observer, finish
 from tools.files import inside, make_folder
 from tools.progress import progress_bar, report_skipped
 from tools.score_tracks import PROTOCOL as TRACKING
-from tools.scoring import announce_scoring
 from tools.segmentation import PixelClasses, answered_classes, written_classes
+from tools.warmup import prepare
 
 BOXES = "detections.json"
 
@@ -247,7 +247,7 @@ def _score_frames(a: argparse.Namespace, given: _Scored, drives: Drives | None) 
         def report(done: int) -> None:
             bar(done)
             if done == len(dataset) and "detection" in dataset.tasks:
-                announce_scoring()
+                prepare("metrics")
 
         result = score_dataset(dataset, predict, report, observe)
     if given.detector:

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from data.config import read_toml
 from data.errors import InputError
 from planning.hybrid_astar import DrivenPath, HybridConfig, compile_kernels, plan_path
-from planning.lattice import expand
 from planning.mapfile import OccupancyMap, load_map
 from planning.vehicle import Vehicle
 from tools.files import write_json, write_png
-from tools.warmup import announce_compiling
+from tools.warmup import prepare
 
 # 4.3 m x 2.0 m, turns in 4.4 m: what planners are compared with
 DEFAULT_VEHICLE = Vehicle(wheelbase_m=3.0, width_m=2.0, front_m=3.3, rear_m=1.0, max_steer_rad=0.6)
@@ -135,7 +134,7 @@ def run_plan(args: argparse.Namespace) -> int:
     if not (math.isfinite(args.deadline_ms) and args.deadline_ms > 0):
         raise InputError(f"--deadline-ms: expected a number above 0, given {args.deadline_ms}")
     grid = load_map(args.map)
-    announce_compiling(expand)
+    prepare("planner")
     compile_kernels()  # so that the search's time is its own
     config = HybridConfig(reverse=args.reverse, deadline_s=args.deadline_ms / 1e3)
     path, poses = plan_on_map(grid, start, goal, vehicle, config)

@@ -23,7 +23,7 @@ from perception.tracking.config import PROBABILITIES
 from perception.tracking.detection_files import DriveDetections, read_detections
 from perception.tracking.kernels import candidates
 from tools.files import make_folder, staging
-from tools.warmup import announce_compiling
+from tools.warmup import prepare
 
 # A KITTI cyclist's box spans the person and the bicycle, so it is tracked as a two-wheeler and no
 # person is found in the same place.
@@ -217,7 +217,7 @@ def run_track(a: argparse.Namespace) -> int:
         InputError: bad input or option.
     """
     _check(a)
-    announce_compiling(*KERNELS)
+    prepare("tracker")
     drives = read_detections(a.detections, a.layout)
     calibration = choose_calibration(a.calibration, drives, a.layout)
     done = track_drives(

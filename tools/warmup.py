@@ -1,74 +1,137 @@
-"""``roadstack warmup``: compile kernels ahead of their first use."""
+"""``roadstack warmup``: compile kernels ahead of their first use.
+
+    python -m tools.warmup PART
+
+compiles one part into numba's cache, as a command does for each part that it needs, side by side.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.compiled import is_cached
+from data.compiled import is_cached, is_kept
+from perception.runtime import threads_wanted
+
+Kernels = tuple[Callable[..., Any], ...]
 
 
-def announce_compiling(*kernels: Callable[..., Any]) -> None:
-    """Tell the user that there is a wait, where one of the kernels has to be compiled now."""
-    if not all(map(is_cached, kernels)):
-        text = "compiling kernels (once, one or two minutes; roadstack warmup does it ahead)"
-        print(text, file=sys.stderr)
-
-
-def announce_replay(built_in: bool) -> None:
-    """The same for what a replay needs, of the built-in drive or another."""
-    from planning.kernels import search
-    from tools.track import KERNELS
-
-    kernels = [search, *KERNELS]
-    if built_in:
-        from data.synthetic.raster import rasterise
-
-        kernels.append(rasterise)
-    announce_compiling(*kernels)
-
-
-def warm_up() -> float:
-    """Compile or load every kernel of the stack, the renderer and the metrics; seconds it took."""
-    from data.camera import Camera
+def _compile_renderer() -> None:
     from data.synthetic.drive import random_sample
+
+    random_sample(0, 64, 48, "rain")
+
+
+def _compile_planner() -> None:
+    from data.camera import Camera
     from data.types import Detections, Scene, Surfaces, Tracks
     from planning.astar import astar
     from planning.hybrid_astar import compile_kernels
     from planning.planner import Planner
-    from tools.scoring import compile_kernels as compile_metrics
-    from tools.stack import compile_horizon, compile_motion, compile_tracking
-    from tools.view.draw import tint
 
-    begin = time.perf_counter()
-    random_sample(0, 64, 48, "rain")
     compile_kernels()
-    compile_metrics()
-    compile_horizon()
-    tint(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8), (0, 0, 0), 0.5)
-    compile_motion()
-    compile_tracking()
     astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
     road = np.ones((90, 160), np.float32)
     surfaces = Surfaces(road, 0 * road, (0.25, 0.25))
     camera = Camera.assumed(640, 360)
     Planner().plan(Scene(0, camera, Detections.empty(), surfaces, Tracks.empty()))
-    return time.perf_counter() - begin
+
+
+def _compile_tracker() -> None:
+    from tools.stack import compile_horizon, compile_motion, compile_tracking
+    from tools.view.draw import tint
+
+    compile_horizon()
+    compile_motion()
+    compile_tracking()
+    tint(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8), (0, 0, 0), 0.5)
+
+
+def _compile_metrics() -> None:
+    from perception.metrics.coco import compile_kernels
+
+    compile_kernels()
+
+
+# what is compiled together, the longest first
+PARTS: dict[str, Callable[[], None]] = {
+    "renderer": _compile_renderer,
+    "planner": _compile_planner,
+    "tracker": _compile_tracker,
+    "metrics": _compile_metrics,
+}
+
+
+def _kernels(part: str) -> Kernels:
+    """Some of a part's kernels, among them the one compiled last."""
+    from data.synthetic.raster import rasterise
+    from perception.metrics.coco import KERNELS as METRICS
+    from planning.kernels import search
+    from planning.lattice import expand
+    from tools.track import KERNELS as TRACKER
+
+    kernels = {"renderer": (rasterise,), "planner": (expand, search)}
+    return {**kernels, "tracker": TRACKER, "metrics": METRICS}[part]
+
+
+def prepare(*parts: str) -> None:
+    """Tell the user that there is a wait, where parts (of ``PARTS``) have yet to be compiled, and
+    compile them side by side where there are several; one alone is compiled where it is used.
+    """
+    missing = [p for p in PARTS if p in parts and not all(map(is_cached, _kernels(p)))]
+    if not missing:
+        return
+    text = "compiling kernels (once, up to a minute or two; roadstack warmup does it ahead)"
+    print(text, file=sys.stderr)
+    processes = min(threads_wanted(None), len(missing))
+    if processes > 1 and all(map(is_kept, _kernels(missing[0]))):
+        _compile_aside(missing, processes)
+
+
+def _compile_aside(parts: list[str], processes: int) -> None:
+    """Compile each part in a process of its own, into numba's cache.
+
+    Whatever comes of them: what is not in the cache then is compiled where it is used.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
+    waiting: list[str] = list(parts)
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                running.append(
+                    subprocess.Popen(
+                        [sys.executable, "-m", "tools.warmup", waiting.pop(0)],
+                        env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    )
+                )  # fmt: skip
+            running = [p for p in running if p.poll() is None]
+            time.sleep(0.05)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def run_warmup(args: argparse.Namespace) -> int:
-    """The command."""
-    from data.synthetic.raster import rasterise
-    from planning.lattice import expand
-    from tools.scoring import KERNELS as METRICS
-    from tools.track import KERNELS as TRACKER
-
-    announce_compiling(rasterise, expand, *METRICS, *TRACKER)
-    seconds = warm_up()
-    print(f"kernels ready in {seconds:.1f} s", file=sys.stderr)
+    """The command: every kernel of the stack, the renderer and the metrics."""
+    begin = time.perf_counter()
+    prepare(*PARTS)
+    for compile_part in PARTS.values():
+        compile_part()
+    print(f"kernels ready in {time.perf_counter() - begin:.1f} s", file=sys.stderr)
     return 0
+
+
+if __name__ == "__main__":
+    PARTS[sys.argv[1]]()

@@ -1,0 +1,58 @@
+"""Kernels compiled ahead, side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tools import warmup
+
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = """
+import json
+from data.compiled import is_cached
+from tools.warmup import PARTS, _kernels
+print(json.dumps([p for p in PARTS if all(map(is_cached, _kernels(p)))]))
+"""
+
+
+def test_a_part_compiled_in_one_process_is_there_for_others(tmp_path):
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def ready():
+        run = subprocess.run(
+            [sys.executable, "-c", ASKED], env=env, check=True, capture_output=True, text=True
+        )
+        return run.stdout.strip()
+
+    assert ready() == "[]"
+    subprocess.run([sys.executable, "-m", "tools.warmup", "metrics"], env=env, check=True)
+    assert ready() == '["metrics"]'
+
+
+def test_nothing_is_said_where_all_is_ready(monkeypatch, capsys):
+    monkeypatch.setattr(warmup, "is_cached", lambda kernel: True)
+    monkeypatch.setattr(warmup, "_compile_aside", None)
+    warmup.prepare(*warmup.PARTS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_missing_is_compiled_side_by_side_once_announced(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(warmup, "threads_wanted", lambda wanted: 4)
+    monkeypatch.setattr(warmup, "is_cached", lambda kernel: False)
+    monkeypatch.setattr(warmup, "is_kept", lambda kernel: True)
+    monkeypatch.setattr(warmup, "_compile_aside", lambda *a: asked.append(a))
+    warmup.prepare("tracker", "planner")
+    assert asked == [(["planner", "tracker"], 2)]
+    warmup.prepare("tracker")  # one part alone is compiled where it is used
+    monkeypatch.setattr(warmup, "is_kept", lambda kernel: False)  # others would not find it
+    warmup.prepare("tracker", "planner")
+    assert len(asked) == 1
+    assert capsys.readouterr().err.count("compiling kernels") == 3
+
+
+def test_a_process_that_fails_is_left_to_the_first_use():
+    warmup._compile_aside(["no such part", "nor this"], 2)
