@@ -97,7 +97,7 @@ def draw_birdseye(
 
 
 def _text_px(view: _Map) -> int:
-    return int(np.clip(round(view.height_px / 18), 9, 22))
+    return min(max(round(view.height_px / 18), 9), 22)
 
 
 def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:

@@ -201,7 +201,7 @@ def _draw_label(image: U8, tracks: Tracks, i: int, box: Box, placed: list[Box]) 
     texts = [f"{name} {number}{far}", f"{number}{far}", number][1 if small else 0 :]
     text = next((t for t in texts if text_width_px(t, size) <= 1.8 * room), number)
     wide, tall = text_width_px(text, size) + 9, round(1.3 * size)
-    left = int(np.clip(box[0], 0, max(width - wide, 0)))
+    left = min(max(box[0], 0), max(width - wide, 0))
     for top in (box[1] - tall, box[3], box[1]):
         chip = (left, top, left + wide, top + tall)
         inside = top >= 0 and chip[3] <= height and chip[2] <= width

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.camera import Camera
 from data.types import F64, U8, Plan
-from tools.view.draw import PATH, SLOW, STOP, filled_span
+from tools.view.draw import PATH, SLOW, STOP
 
 _SPACING_M = 0.25
 _MAX_PIECES = 240
@@ -91,10 +91,13 @@ def draw_ribbon(
     shown = whole[:-1] & whole[1:] & inside
     if not shown.any():
         return
-    mask = np.zeros((height, width), np.uint8)
-    for quad, level in zip(_fixed(quads[shown]), value[:-1][shown], strict=True):
+    drawn = quads[shown].reshape(-1, 2)
+    first = np.floor(drawn.min(0)).clip(0).astype(int)
+    end = (np.ceil(drawn.max(0)) + 1).clip(first, (width, height)).astype(int)
+    mask = np.zeros(end[::-1] - first[::-1], np.uint8)
+    for quad, level in zip(_fixed(quads[shown] - first), value[:-1][shown], strict=True):
         cv2.fillConvexPoly(mask, quad, int(level), cv2.LINE_8, _SHIFT)
-    _blend(image, mask)
+    _blend(image[first[1] : end[1], first[0] : end[0]], mask)
     _outline(image, left, right, shown, value)
     if speed[-1] < _STOPPED_MPS and whole[-1]:
         _stop_line(image, left[-1], right[-1])
@@ -105,12 +108,8 @@ def _fixed(points: F64) -> NDArray[np.int32]:
 
 
 def _blend(image: U8, mask: U8) -> None:
-    span = filled_span(mask > 0)
-    if span is None:
-        return
-    part, inside = image[span], np.ascontiguousarray(mask[span])
-    colour = cv2.applyColorMap(inside, _TABLE)
-    cv2.copyTo(cv2.addWeighted(part, 1 - _ALPHA, colour, _ALPHA, 0.0), inside, part)
+    colour = cv2.applyColorMap(mask, _TABLE)
+    cv2.copyTo(cv2.addWeighted(image, 1 - _ALPHA, colour, _ALPHA, 0.0), mask, image)
 
 
 def _outline(
