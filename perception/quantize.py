@@ -24,7 +24,7 @@ from data.types import F32, U8
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
 _FRACTIONS = np.linspace(0.3, 1.0, 36)  # of the full range, tried for the least error
-_STEPS = (0, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
+_STEPS = (0, 1, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -89,6 +89,19 @@ def convolutions(model: onnx.ModelProto) -> list[str]:
     """Names of the convolutions that can be quantised: all but the heads' last."""
     last = {n.name for n in head_convolutions(model)}
     return [n.name for n in model.graph.node if n.op_type == "Conv" and n.name not in last]
+
+
+def first_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that no other precedes: of the picture's few channels, in INT8
+    they are the most harmful and no faster than in fp32."""
+    preceded: set[str] = set()  # tensors that a convolution leads to
+    for node in model.graph.node:
+        if node.op_type == "Conv" or any(i in preceded for i in node.input):
+            preceded.update(node.output)
+    return [
+        n.name for n in model.graph.node
+        if n.op_type == "Conv" and n.input[0] not in preceded
+    ]  # fmt: skip
 
 
 def _session(content: bytes) -> Any:
@@ -238,15 +251,17 @@ class Quantised:
 def attempts(
     content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> Iterator[Quantised]:
-    """INT8 files with ever more of the most harmful convolutions left in fp32.
+    """INT8 files with ever more of the most harmful convolutions left in fp32, and always those of
+    the picture itself.
 
     Args:
         canvases: a few letterboxed pictures to rank the convolutions on.
     """
-    ranked = rank_layers(content, ranges, scheme, canvases)
+    always = first_convolutions(onnx.load_from_string(content))
+    ranked = [r for r in rank_layers(content, ranges, scheme, canvases) if r[0] not in always]
     first = sum(harm > scheme.harmful for _, harm in ranked)
     for more in _STEPS:
-        left = tuple(name for name, _ in ranked[: first + more])
+        left = (*always, *(name for name, _ in ranked[: first + more]))
         yield Quantised(quantize(content, ranges, scheme, left), left)
         if first + more >= len(ranked):
             return

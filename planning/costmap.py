@@ -89,10 +89,11 @@ class Survey:
 def _first_road_row(road: Mask, shown: Mask, spec: GridSpec, config: CostConfig) -> int:
     """First of three rows of road straight ahead; -1 when none lies within ``blind_m``."""
     a, b, reach = spec.col_of(-0.9), spec.col_of(0.9) + 1, 2 * _disc_cells(spec, config)
-    band = _closed(road[:, max(a - reach, 0) : b + reach], spec, config)[:, min(a, reach) :]
-    is_road = (band[:, : b - a] & shown[:, a:b]).mean(axis=1) >= 0.5
-    runs = is_road[:-2] & is_road[1:-1] & is_road[2:]
-    hits = np.flatnonzero(runs[: spec.row_of(config.blind_m)])
+    end = spec.row_of(config.blind_m) + 2
+    near = road[: end + reach, max(a - reach, 0) : b + reach]
+    band = _closed(near, spec, config)[:end, min(a, reach) :]
+    is_road = (band[:, : b - a] & shown[:end, a:b]).mean(axis=1) >= 0.5
+    hits = np.flatnonzero(is_road[:-2] & is_road[1:-1] & is_road[2:])
     return int(hits[0]) if len(hits) else -1
 
 

@@ -19,6 +19,7 @@ from perception.quantize import (  # noqa: E402
     attempts,
     calibrate,
     convolutions,
+    first_convolutions,
     head_convolutions,
     quantize,
     rank_layers,
@@ -165,7 +166,16 @@ def test_the_layer_that_8_bits_spoil_ranks_first_and_is_left_out(canvases):
     assert ranked[1][1] > 10 * ranked[2][1]
     first, second = (t for _, t in zip(range(2), attempts(content, ranges, scheme, canvases[:1])))
     assert spoilt <= set(first.left_float)
-    assert len(second.left_float) == len(first.left_float) + 2
+    assert len(second.left_float) == len(first.left_float) + 1
+
+
+def test_the_picture_s_own_convolutions_are_left_in_fp32(canvases):
+    content = build_onnx(trained_looking(canvases), {}, ExportOptions("n", SIZE))
+    assert first_convolutions(onnx.load_from_string(content)) == ["/net/stem/stem.0/Conv"]
+    for name, scheme in SCHEMES.items():
+        ranges = calibrate(content, canvases, scheme.signed)
+        made = next(iter(attempts(content, ranges, scheme, canvases[:1])))
+        assert made.left_float[0] == "/net/stem/stem.0/Conv", name
 
 
 def test_a_lone_outlier_is_clipped_and_a_full_range_is_kept():
