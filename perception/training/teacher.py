@@ -20,11 +20,11 @@ _EXAMPLE_PX = 64
 def ready_teacher(net: nn.Module, device: torch.device) -> Teacher:
     """A network that answers alone and learns nothing: (n, 3, h, w) RGB in [-1, 1] to logits.
 
-    Norms are folded into the convolutions. On a CPU ONNX Runtime runs it in float32, in less than
+    Norms are folded into the convolutions. In float32 on a CPU ONNX Runtime runs it, in less than
     half of PyTorch's time for a network of depthwise convolutions.
     """
     folded: nn.Module = fuse(net.eval()).requires_grad_(False)
-    if device.type == "cpu":
+    if device.type == "cpu" and next(folded.parameters()).dtype == torch.float32:
         return _through_onnxruntime(folded)
     on_device: nn.Module = folded.to(device)
     return on_device.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -50,7 +50,7 @@ def _through_onnxruntime(net: nn.Module) -> Teacher:
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def answer(rgb: Tensor) -> Output:
-        found = session.run(names, {"image": rgb.float().contiguous().numpy()})
+        found = session.run(names, {"image": rgb.contiguous().numpy()})
         return Output(*map(torch.from_numpy, found))
 
     return answer
