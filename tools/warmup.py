@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from data.compiled import is_cached, is_kept
-from perception.runtime import threads_wanted
 
 Kernels = tuple[Callable[..., Any], ...]
 
@@ -56,7 +55,7 @@ def _compile_tracker() -> None:
 
 
 def _compile_metrics() -> None:
-    from perception.metrics.coco import compile_kernels
+    from tools.scoring import compile_kernels
 
     compile_kernels()
 
@@ -73,9 +72,9 @@ PARTS: dict[str, Callable[[], None]] = {
 def _kernels(part: str) -> Kernels:
     """Some of a part's kernels, among them the one compiled last."""
     from data.synthetic.raster import rasterise
-    from perception.metrics.coco import KERNELS as METRICS
     from planning.kernels import search
     from planning.lattice import expand
+    from tools.scoring import KERNELS as METRICS
     from tools.track import KERNELS as TRACKER
 
     kernels = {"renderer": (rasterise,), "planner": (expand, search)}
@@ -91,7 +90,7 @@ def prepare(*parts: str) -> None:
         return
     text = "compiling kernels (once, up to a minute or two; roadstack warmup does it ahead)"
     print(text, file=sys.stderr)
-    processes = min(threads_wanted(None), len(missing))
+    processes = min(len(os.sched_getaffinity(0)), len(missing))
     if processes > 1 and all(map(is_kept, _kernels(missing[0]))):
         _compile_aside(missing, processes)
 

@@ -41,7 +41,7 @@ def test_nothing_is_said_where_all_is_ready(monkeypatch, capsys):
 
 def test_what_is_missing_is_compiled_side_by_side_once_announced(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(warmup, "threads_wanted", lambda wanted: 4)
+    monkeypatch.setattr(warmup.os, "sched_getaffinity", lambda process: range(4))
     monkeypatch.setattr(warmup, "is_cached", lambda kernel: False)
     monkeypatch.setattr(warmup, "is_kept", lambda kernel: True)
     monkeypatch.setattr(warmup, "_compile_aside", lambda *a: asked.append(a))
