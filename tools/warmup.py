@@ -109,7 +109,8 @@ def _compile_aside(parts: list[str], processes: int) -> None:
             while waiting and len(running) < processes:
                 running.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "tools.warmup", waiting.pop(0)],
+                        # -P: not what lies in the present folder, which may be other sources
+                        [sys.executable, "-P", "-m", "tools.warmup", waiting.pop(0)],
                         env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     )

@@ -54,5 +54,16 @@ def test_what_is_missing_is_compiled_side_by_side_once_announced(monkeypatch, ca
     assert capsys.readouterr().err.count("compiling kernels") == 3
 
 
+def test_the_processes_take_these_sources_not_those_of_the_present_folder(tmp_path, monkeypatch):
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/__init__.py").touch()
+    (tmp_path / "tools/warmup.py").write_text("open('other', 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    warmup._compile_aside(["metrics"], 1)
+    assert not (tmp_path / "other").exists()
+    assert list((tmp_path / "cache").rglob("*.nbi"))
+
+
 def test_a_process_that_fails_is_left_to_the_first_use():
     warmup._compile_aside(["no such part", "nor this"], 2)
