@@ -37,7 +37,7 @@ def _last_change(folder: Path) -> tuple[float, int]:
 
 def is_cached(kernel: Callable[..., Any]) -> bool:
     """Whether a kernel was compiled before, as far as the files of numba's cache tell."""
-    folder = getattr(getattr(kernel, "stats", None), "cache_path", None)
+    folder = _cache_folder(kernel)
     module = kernel.__module__.rpartition(".")[2]
     name = f"{module}.{kernel.__name__}-*.nbi"
     return folder is not None and any(Path(folder).glob(name))
@@ -45,7 +45,11 @@ def is_cached(kernel: Callable[..., Any]) -> bool:
 
 def is_kept(kernel: Callable[..., Any]) -> bool:
     """Whether what is compiled is kept for other processes."""
-    return getattr(getattr(kernel, "stats", None), "cache_path", None) is not None
+    return _cache_folder(kernel) is not None
+
+
+def _cache_folder(kernel: Callable[..., Any]) -> str | None:
+    return getattr(getattr(kernel, "stats", None), "cache_path", None)
 
 
 def run(kernel: Callable[..., Any], *args: Any) -> Any:

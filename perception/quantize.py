@@ -93,7 +93,7 @@ def convolutions(model: onnx.ModelProto) -> list[str]:
 
 def first_convolutions(model: onnx.ModelProto) -> list[str]:
     """Names of the convolutions that no other precedes: of the picture's few channels, in INT8
-    they are the most harmful and no faster than in fp32."""
+    they are the most harmful, and on a CPU no faster than in fp32."""
     preceded: set[str] = set()  # tensors that a convolution leads to
     for node in model.graph.node:
         if node.op_type == "Conv" or any(i in preceded for i in node.input):

@@ -36,6 +36,7 @@ from perception.tracking import Tracker, TrackerConfig
 from perception.tracking import compile_kernels as compile_tracking
 from perception.tracking.calibration import Calibration
 from planning.fallback import LastPlan
+from planning.hybrid_astar import compile_kernels as compile_search
 from planning.planner import Planner, PlannerConfig
 from planning.vehicle import Vehicle
 from tools.camera_check import CameraCheck
@@ -152,6 +153,29 @@ def probable(found: Detections, scores: Calibration, least: float) -> Detections
     return replace(found, score=likely).select(likely >= least)
 
 
+def compile_planner() -> None:
+    """Compile or load the kernels of planning, of its search for a way round things too."""
+    compile_search()
+    road = np.ones((90, 160), np.float32)
+    surfaces, camera = Surfaces(road, 0 * road, (0.25, 0.25)), Camera.assumed(640, 360)
+    one = np.zeros((1, 2))
+    tracks = Tracks(  # an object that hides some ground
+        np.zeros(1, np.int64), np.array([[300, 190, 340, 220]], np.float32), np.zeros(1, np.int64),
+        np.ones(1, np.float32), np.ones(1), np.zeros(1), one + (20.0, 0.0), one,
+        np.zeros((1, 4, 4)),
+    )  # fmt: skip
+    planner = Planner()
+    for t_ns in (0, 50_000_000):  # the second plan minds the first
+        planner.plan(Scene(t_ns, camera, Detections.empty(), surfaces, tracks))
+
+
+def compile_tracker() -> None:
+    """Compile or load the kernels of tracking, of the own motion and of the horizon."""
+    compile_horizon()
+    compile_motion()
+    compile_tracking()
+
+
 class Stack:
     """Perception, tracking and planning over one log; keeps the tracker's and planner's state.
 
@@ -182,15 +206,9 @@ class Stack:
 
     def warm_up(self) -> None:
         """Run the network once and compile all kernels, so that frames are timed."""
-        canvas = blank_input(self.model.input_size)
-        surfaces = self.see(canvas).surfaces
-        height, width = canvas.shape[:2]
-        road = Surfaces(np.ones_like(surfaces.drivable), surfaces.lane, surfaces.scale)
-        camera = Camera.assumed(width, height)
-        Planner().plan(Scene(0, camera, Detections.empty(), road, Tracks.empty()))
-        compile_horizon()
-        compile_motion()
-        compile_tracking()
+        self.see(blank_input(self.model.input_size))
+        compile_planner()
+        compile_tracker()
 
     def see(self, image: U8) -> Seen:
         """What the network finds in a picture; hangs on nothing else, so that it may be asked

@@ -30,28 +30,19 @@ def _compile_renderer() -> None:
 
 
 def _compile_planner() -> None:
-    from data.camera import Camera
-    from data.types import Detections, Scene, Surfaces, Tracks
-    from planning.astar import astar
-    from planning.hybrid_astar import compile_kernels
-    from planning.planner import Planner
+    from tools.stack import compile_planner
 
-    compile_kernels()
-    astar(np.ones((8, 8), np.float32), (0, 0), (7, 7))
-    road = np.ones((90, 160), np.float32)
-    surfaces = Surfaces(road, 0 * road, (0.25, 0.25))
-    camera = Camera.assumed(640, 360)
-    Planner().plan(Scene(0, camera, Detections.empty(), surfaces, Tracks.empty()))
+    compile_planner()
 
 
 def _compile_tracker() -> None:
-    from tools.stack import compile_horizon, compile_motion, compile_tracking
+    from tools.stack import compile_tracker
     from tools.view.draw import tint
 
-    compile_horizon()
-    compile_motion()
-    compile_tracking()
-    tint(np.zeros((2, 2, 3), np.uint8), np.ones((2, 2), np.uint8), (0, 0, 0), 0.5)
+    compile_tracker()
+    picture, mask = np.zeros((2, 4, 3), np.uint8), np.ones((2, 4), np.uint8)
+    tint(picture, mask, (0, 0, 0), 0.5)
+    tint(picture[:, :2], mask[:, :2].copy(), (0, 0, 0), 0.5)  # and of a part of a picture
 
 
 def _compile_metrics() -> None:

@@ -32,6 +32,20 @@ def test_a_part_compiled_in_one_process_is_there_for_others(tmp_path):
     assert ready() == '["metrics"]'
 
 
+def test_no_kernel_of_the_grid_waits_for_its_first_frame():
+    """In a process of its own: in this one other tests have compiled them."""
+    asked = (
+        "from tools.stack import compile_planner; from planning import grid_kernels as g; "
+        "compile_planner(); "
+        "print(*(n for n, k in vars(g).items() if not getattr(k, 'signatures', True)))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", asked], env=env, check=True, capture_output=True, text=True
+    )
+    assert set(run.stdout.split()) <= {"_along_rows", "near_squared"}  # parts of other kernels
+
+
 def test_nothing_is_said_where_all_is_ready(monkeypatch, capsys):
     monkeypatch.setattr(warmup, "is_cached", lambda kernel: True)
     monkeypatch.setattr(warmup, "_compile_aside", None)
