@@ -24,6 +24,7 @@ from data.types import F32, U8
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
 _FRACTIONS = np.linspace(0.3, 1.0, 36)  # of the full range, tried for the least error
+_ACTIVATIONS = ("Clip", "Relu")
 _STEPS = (0, 1, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -225,16 +226,27 @@ def _noise(session: Any, truth: Sequence[Sequence[NDArray]], canvases: Sequence[
 def rank_layers(
     content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> list[tuple[str, float]]:
-    """Convolutions by the harm their quantisation alone does to the heads, worst first."""
+    """Convolutions by the harm that their quantisation alone, with the activation's behind them,
+    does to the heads, worst first."""
     model = onnx.load_from_string(content)
     heads = [n.output[0] for n in head_convolutions(model)]
     names = convolutions(model)
     session = _session(with_outputs(model, heads))
     truth = [session.run(None, {"image": c[None]}) for c in canvases]
+    # an unsigned scheme rounds what comes out of the activation, which is the narrower range
+    kinds = ("Conv",) if scheme.signed else ("Conv", *_ACTIVATIONS)
+    users = _consumers(model.graph)
+    activations = {
+        n.name: {u.name for u in users.get(n.output[0], ()) if u.op_type in _ACTIVATIONS}
+        for n in model.graph.node
+    }
     harm = []
     for name in names:
-        others = [n for n in names if n != name]
-        alone = quantize(content, ranges, Int8Scheme(scheme.signed, ("Conv",)), others)
+        others = [
+            n.name for n in model.graph.node
+            if n.op_type in kinds and n.name != name and n.name not in activations[name]
+        ]  # fmt: skip
+        alone = quantize(content, ranges, Int8Scheme(scheme.signed, kinds), others)
         one = _session(with_outputs(onnx.load_from_string(alone), heads))
         harm.append((name, _noise(one, truth, canvases)))
     return sorted(harm, key=lambda pair: -pair[1])

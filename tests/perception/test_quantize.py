@@ -169,6 +169,19 @@ def test_the_layer_that_8_bits_spoil_ranks_first_and_is_left_out(canvases):
     assert len(second.left_float) == len(first.left_float) + 1
 
 
+def test_what_a_relu_cuts_off_does_no_harm(canvases):
+    """A convolution that reaches far below zero is as harmless as its ReLU leaves it."""
+    net = trained_looking(canvases)
+    stage = net.stages[1][1].narrow
+    with torch.no_grad():
+        stage[1].bias[:8] -= 2000.0  # never above zero: the ReLU gives nothing
+    content = build_onnx(net, {}, ExportOptions("n", SIZE))
+    ranges = calibrate(content, canvases[:1], False)
+    harm = dict(rank_layers(content, ranges, SCHEMES["int8-cpu"], canvases[:1]))
+    name = next(n for n in harm if "stages.1.1/narrow" in n)
+    assert harm[name] < 0.05
+
+
 def test_the_picture_s_own_convolutions_are_left_in_fp32(canvases):
     content = build_onnx(trained_looking(canvases), {}, ExportOptions("n", SIZE))
     assert first_convolutions(onnx.load_from_string(content)) == ["/net/stem/stem.0/Conv"]
