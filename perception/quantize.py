@@ -3,9 +3,10 @@
 INT8 is written as QuantizeLinear and DequantizeLinear pairs (static, per output channel for
 weights; Jacob et al. 2018). ONNX Runtime's CPU kernels are fast with unsigned activations and
 slow with signed ones; TensorRT takes signed, symmetric ones alone: hence two files. Activation
-ranges are those of least squared error on calibration pictures, and the layers that cost most
-accuracy can be left in fp32. What follows the heads' convolutions always stays fp32: there, equal
-8-bit scores would make false peaks, and 16 bits are too few for box edges in pixels.
+ranges are those of least squared error on calibration pictures, biases make up for the rounding of
+weights, and the layers that cost most accuracy can be left in fp32. What follows the heads'
+convolutions always stays fp32: there, equal 8-bit scores would make false peaks, and 16 bits are
+too few for box edges in pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from data.types import F32, U8
+from data.types import F32, F64, U8
+from perception.bias_correction import Means, corrected, inputs_of_convolutions
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
@@ -28,6 +30,19 @@ _ACTIVATIONS = ("Clip", "Relu")
 _STEPS = (0, 1, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
 
 Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What calibration pictures tell of a file's tensors.
+
+    Attributes:
+        ranges: of each float tensor before the post-processing; means: of each channel of those
+            that convolutions read.
+    """
+
+    ranges: Ranges
+    means: Means
 
 
 @dataclass(frozen=True)
@@ -139,8 +154,8 @@ def _best_range(values: F32, low: float, high: float, signed: bool) -> tuple[flo
     return best
 
 
-def calibrate(content: bytes, canvases: Sequence[U8], signed: bool) -> Ranges:
-    """Range of each float tensor before the post-processing over letterboxed pictures.
+def calibrate(content: bytes, canvases: Sequence[U8], signed: bool) -> Measured:
+    """Ranges and means over letterboxed pictures.
 
     Args:
         content: the fp32 file.
@@ -154,17 +169,21 @@ def calibrate(content: bytes, canvases: Sequence[U8], signed: bool) -> Ranges:
     rng = np.random.default_rng(0)
     kept: dict[str, list[F32]] = {n: [] for n in names}
     ends: dict[str, tuple[float, float]] = dict.fromkeys(names, (0.0, 0.0))
+    read = set(inputs_of_convolutions(model))
+    means: dict[str, F64] = {}
     for canvas in canvases:
         for name, value in zip(names, session.run(None, {"image": canvas[None]}), strict=True):
             if value.dtype != np.float32:
                 continue
             low, high = ends[name]
             ends[name] = (min(low, float(value.min())), max(high, float(value.max())))
+            if name in read:
+                mean = value.mean(axis=(0, 2, 3), dtype=np.float64) / len(canvases)
+                means[name] = means.get(name, 0.0) + mean
             flat = value.ravel()
             kept[name].append(flat[rng.integers(0, flat.size, min(_SAMPLES, flat.size))])
-    return {
-        n: _best_range(np.concatenate(v), *ends[n], signed) for n, v in kept.items() if v
-    }  # fmt: skip
+    ranges = {n: _best_range(np.concatenate(v), *ends[n], signed) for n, v in kept.items() if v}
+    return Measured(ranges, means)
 
 
 def _tensor_ranges(ranges: Ranges) -> Any:
@@ -175,12 +194,12 @@ def _tensor_ranges(ranges: Ranges) -> Any:
 
 
 def quantize(
-    content: bytes, ranges: Ranges, scheme: Int8Scheme, left_float: Collection[str] = ()
+    content: bytes, measured: Measured, scheme: Int8Scheme, left_float: Collection[str] = ()
 ) -> bytes:
     """The fp32 file with the convolutions before the heads in INT8.
 
     Args:
-        ranges: by ``calibrate``.
+        measured: by ``calibrate``.
         left_float: names of convolutions to leave in fp32.
     """
     from onnxruntime.quantization import QuantType
@@ -188,10 +207,11 @@ def quantize(
 
     model = onnx.load_from_string(content)
     behind = {*after_heads(model), *(n.name for n in head_convolutions(model)), *left_float}
+    corrected(model, measured.means, behind)
     wanted = [
         n.name for n in model.graph.node
         if n.op_type in scheme.operators and n.name not in behind
-        and all(i in ranges for i in n.input[:1])
+        and all(i in measured.ranges for i in n.input[:1])
     ]  # fmt: skip
     extra: dict[str, Any] = {
         "ActivationSymmetric": scheme.signed,
@@ -202,7 +222,7 @@ def quantize(
         extra["OpTypesToExcludeOutputQuantization"] = list(scheme.operators)
     kind = QuantType.QInt8 if scheme.signed else QuantType.QUInt8
     quantizer = QDQQuantizer(
-        model, True, False, QuantType.QInt8, kind, _tensor_ranges(ranges), wanted,
+        model, True, False, QuantType.QInt8, kind, _tensor_ranges(measured.ranges), wanted,
         sorted(behind), list(scheme.operators), extra,
     )  # fmt: skip
     quantizer.quantize_model()
@@ -224,7 +244,7 @@ def _noise(session: Any, truth: Sequence[Sequence[NDArray]], canvases: Sequence[
 
 
 def rank_layers(
-    content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
+    content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> list[tuple[str, float]]:
     """Convolutions by the harm that their quantisation alone, with the activation's behind them,
     does to the heads, worst first."""
@@ -246,7 +266,7 @@ def rank_layers(
             n.name for n in model.graph.node
             if n.op_type in kinds and n.name != name and n.name not in activations[name]
         ]  # fmt: skip
-        alone = quantize(content, ranges, Int8Scheme(scheme.signed, kinds), others)
+        alone = quantize(content, measured, Int8Scheme(scheme.signed, kinds), others)
         one = _session(with_outputs(onnx.load_from_string(alone), heads))
         harm.append((name, _noise(one, truth, canvases)))
     return sorted(harm, key=lambda pair: -pair[1])
@@ -261,7 +281,7 @@ class Quantised:
 
 
 def attempts(
-    content: bytes, ranges: Ranges, scheme: Int8Scheme, canvases: Sequence[U8]
+    content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> Iterator[Quantised]:
     """INT8 files with ever more of the most harmful convolutions left in fp32, and always those of
     the picture itself.
@@ -270,11 +290,11 @@ def attempts(
         canvases: a few letterboxed pictures to rank the convolutions on.
     """
     always = first_convolutions(onnx.load_from_string(content))
-    ranked = [r for r in rank_layers(content, ranges, scheme, canvases) if r[0] not in always]
+    ranked = [r for r in rank_layers(content, measured, scheme, canvases) if r[0] not in always]
     first = sum(harm > scheme.harmful for _, harm in ranked)
     for more in _STEPS:
         left = (*always, *(name for name, _ in ranked[: first + more]))
-        yield Quantised(quantize(content, ranges, scheme, left), left)
+        yield Quantised(quantize(content, measured, scheme, left), left)
         if first + more >= len(ranked):
             return
 

@@ -130,9 +130,9 @@ def test_each_runtime_gets_the_integers_it_wants(fp32, canvases, precision, kind
 
 
 def test_convolutions_named_stay_in_fp32(fp32, canvases):
-    ranges = calibrate(fp32, canvases, False)
+    measured = calibrate(fp32, canvases, False)
     name = convolutions(onnx.load_from_string(fp32))[4]
-    done = quantised(quantize(fp32, ranges, SCHEMES["int8-cpu"], [name]))
+    done = quantised(quantize(fp32, measured, SCHEMES["int8-cpu"], [name]))
     assert not done[name] and sum(not v for v in done.values()) == 4
 
 
@@ -159,12 +159,12 @@ def test_the_layer_that_8_bits_spoil_ranks_first_and_is_left_out(canvases):
         net.stages[0][0][0].weight[:, 0] /= 3000
     content = build_onnx(net, {}, ExportOptions("n", SIZE))
     scheme = SCHEMES["int8-cpu"]
-    ranges = calibrate(content, canvases, False)
-    ranked = rank_layers(content, ranges, scheme, canvases[:1])
+    measured = calibrate(content, canvases, False)
+    ranked = rank_layers(content, measured, scheme, canvases[:1])
     spoilt = {"/net/stem/stem.0/Conv", "/net/stages.0/stages.0.0/stages.0.0.0/Conv"}
     assert {ranked[0][0], ranked[1][0]} == spoilt
     assert ranked[1][1] > 10 * ranked[2][1]
-    first, second = (t for _, t in zip(range(2), attempts(content, ranges, scheme, canvases[:1])))
+    first, second = (t for _, t in zip(range(2), attempts(content, measured, scheme, canvases[:1])))
     assert spoilt <= set(first.left_float)
     assert len(second.left_float) == len(first.left_float) + 1
 
@@ -176,8 +176,8 @@ def test_what_a_relu_cuts_off_does_no_harm(canvases):
     with torch.no_grad():
         stage[1].bias[:8] -= 2000.0  # never above zero: the ReLU gives nothing
     content = build_onnx(net, {}, ExportOptions("n", SIZE))
-    ranges = calibrate(content, canvases[:1], False)
-    harm = dict(rank_layers(content, ranges, SCHEMES["int8-cpu"], canvases[:1]))
+    measured = calibrate(content, canvases[:1], False)
+    harm = dict(rank_layers(content, measured, SCHEMES["int8-cpu"], canvases[:1]))
     name = next(n for n in harm if "stages.1.1/narrow" in n)
     assert harm[name] < 0.05
 
@@ -186,8 +186,8 @@ def test_the_picture_s_own_convolutions_are_left_in_fp32(canvases):
     content = build_onnx(trained_looking(canvases), {}, ExportOptions("n", SIZE))
     assert first_convolutions(onnx.load_from_string(content)) == ["/net/stem/stem.0/Conv"]
     for name, scheme in SCHEMES.items():
-        ranges = calibrate(content, canvases, scheme.signed)
-        made = next(iter(attempts(content, ranges, scheme, canvases[:1])))
+        measured = calibrate(content, canvases, scheme.signed)
+        made = next(iter(attempts(content, measured, scheme, canvases[:1])))
         assert made.left_float[0] == "/net/stem/stem.0/Conv", name
 
 
