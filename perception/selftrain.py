@@ -141,7 +141,7 @@ class PseudoLabels:
     agreement: float
 
 
-def _window_px(view: View, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def window_px(view: View, size: tuple[int, int]) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = view.window
     return round(x1 * size[0]), round(y1 * size[1]), round(x2 * size[0]), round(y2 * size[1])
 
@@ -149,7 +149,7 @@ def _window_px(view: View, size: tuple[int, int]) -> tuple[int, int, int, int]:
 def show(image: U8, view: View) -> U8:
     """The picture (h, w, 3) as a view shows it, at its own scale."""
     height, width = image.shape[:2]
-    x1, y1, x2, y2 = _window_px(view, (width, height))
+    x1, y1, x2, y2 = window_px(view, (width, height))
     part = image[max(y1, 0) : y2, max(x1, 0) : x2]
     pads = (max(-y1, 0), max(y2 - height, 0), max(-x1, 0), max(x2 - width, 0))
     if any(pads):
@@ -162,7 +162,7 @@ def show(image: U8, view: View) -> U8:
 def boxes_back(found: Detections, view: View, size: tuple[int, int]) -> Detections:
     """Bring a view's boxes to px of the picture of ``size`` (width, height), without those that
     the window's border cuts."""
-    x1, y1, x2, _ = _window_px(view, size)
+    x1, y1, x2, _ = window_px(view, size)
     xyxy = found.xyxy.copy()
     if view.mirror:
         xyxy[:, [0, 2]] = (x2 - x1) - xyxy[:, [2, 0]]
@@ -174,7 +174,7 @@ def boxes_back(found: Detections, view: View, size: tuple[int, int]) -> Detectio
 
 def _clear(view: View, size: tuple[int, int]) -> F64:
     """The part of the picture (x1, y1, x2, y2 px) in which a view sees whole objects."""
-    x1, y1, x2, y2 = _window_px(view, size)
+    x1, y1, x2, y2 = window_px(view, size)
     mx, my = _CUT * (x2 - x1), _CUT * (y2 - y1)
     return np.array(
         [
@@ -212,10 +212,10 @@ class _Mean:
         return float(self.low[seen].sum(dtype=np.float64)) / either if either > 0 else 1.0
 
 
-def _say(view: View, size: tuple[int, int]) -> F32:
+def say_of(view: View, size: tuple[int, int]) -> F32:
     """Weight of a view at the pixels of the picture that it shows: less towards borders beyond
     which the picture goes on, for there the network sees lines that are none."""
-    x1, y1, x2, y2 = _window_px(view, size)
+    x1, y1, x2, y2 = window_px(view, size)
 
     def ramp(first: int, last: int, limit: int) -> F32:
         at = np.arange(max(first, 0), min(last, limit), dtype=np.float32) + np.float32(0.5)
@@ -229,7 +229,7 @@ def _say(view: View, size: tuple[int, int]) -> F32:
 
 def _surface_back(p: F32, scale: tuple[float, float], view: View, size: tuple[int, int]) -> F32:
     """A view's probabilities where its window shows the picture, at the picture's scale."""
-    x1, y1, x2, y2 = _window_px(view, size)
+    x1, y1, x2, y2 = window_px(view, size)
     full = surface_at_image_size(p, scale, x2 - x1, y2 - y1)
     full = full[:, ::-1] if view.mirror else full
     top, left = max(-y1, 0), max(-x1, 0)
@@ -246,9 +246,9 @@ def look(image: U8, infer: Infer, views: Sequence[View] = VIEWS, floor: float = 
     for view in views:
         boxes, maps = infer(show(image, view), floor)
         found.append(boxes_back(boxes, view, size))
-        x1, y1, x2, y2 = _window_px(view, size)
+        x1, y1, x2, y2 = window_px(view, size)
         at = np.s_[max(y1, 0) : min(y2, size[1]), max(x1, 0) : min(x2, size[0])]
-        say = _say(view, size)
+        say = say_of(view, size)
         lane.add(at, _surface_back(maps.lane, maps.scale, view, size), say)
         if view.drivable:
             drivable.add(at, _surface_back(maps.drivable, maps.scale, view, size), say)

@@ -30,7 +30,8 @@ from data.logs import Log, open_log
 from data.logs.selection import listed
 from data.taxonomy import CLASSES
 from data.types import U8
-from perception.runtime import Model, load_model
+from perception.runtime import Model
+from perception.segmenter import Segmenter, load_any
 from perception.selftrain import (
     MIN_LANE_WIDTH_PX,
     NEVER,
@@ -52,7 +53,7 @@ FORM = "roadstack-pseudo-1"
 _CATEGORY = ("car", "pedestrian", "bicycle", "traffic light", "traffic sign")
 _DRIVABLE = np.array([2, 0] + [255] * 254, np.uint8)  # ours 0, 1, 255 -> the file's
 _LANE = np.array([0, 255] + [128] * 254, np.uint8)
-_WEIGHT = 0.5  # what is recommended to train on them with
+WEIGHT = 0.5  # what is recommended to train on them with
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +234,7 @@ def frame_entry(name: str, found: PseudoLabels, wanted: Wanted, sha256: str) -> 
     return {"name": name, "attributes": attributes, "labels": labels}
 
 
-def _place_image(item: Item, image: U8, target: Path, link: bool) -> None:
+def place_image(item: Item, image: U8, target: Path, link: bool) -> None:
     """Link, copy or write a frame under a temporary name, then rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -297,7 +298,7 @@ class _Labeller:
             path = inside(self.out, f"labels/lane/binary/{self.split}/{mask}")
             write_png(path, _LANE[thin_lane(found.lane)])
         path = inside(self.out, f"images/100k/{self.split}/{item.name}")
-        _place_image(item, image, path, self.link)
+        place_image(item, image, path, self.link)
 
 
 def join_entries(out: Path, split: str) -> dict[str, int]:
@@ -344,7 +345,11 @@ def run_label(a: argparse.Namespace) -> int:
             option = name.replace("_", "-")
             raise InputError(f"--{option} {getattr(a, name):g}: expected a number from 0 to 1")
     source = _open(a)
-    model = load_model(a.model, a.threads)
+    model = load_any(a.model, a.threads)
+    if isinstance(model, Segmenter):
+        from tools.label_pixels import run_label_pixels
+
+        return run_label_pixels(a, model, source)
     settings = _settings(a, model, source.split)
     thresholds = _earlier(a.out, settings)
     make_folder(a.out)
@@ -385,6 +390,6 @@ def _report(a: argparse.Namespace, source: Source, thresholds: Thresholds) -> in
         print(f"lanes: none written (labelled already, or pictures under {MIN_LANE_WIDTH_PX} px)")
     print(
         f"to train on them: [[data]] path = {json.dumps(str(a.out))}, "
-        f"split = {json.dumps(source.split)}, handed = true, weight = {_WEIGHT}"
+        f"split = {json.dumps(source.split)}, handed = true, weight = {WEIGHT}"
     )
     return 0

@@ -55,7 +55,7 @@ class FakeModel:
 @pytest.fixture
 def model(monkeypatch):
     fake = FakeModel()
-    monkeypatch.setattr(label_module, "load_model", lambda *_: fake)
+    monkeypatch.setattr(label_module, "load_any", lambda *_: fake)
     monkeypatch.setattr(label_module, "THRESHOLDS", LEVELS)
     return fake
 
