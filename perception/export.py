@@ -20,6 +20,7 @@ from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import U8
 from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
+from perception.models.deploy import LEAST_SCALE, MOST_SCALE
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE
 from perception.quantize import (
@@ -51,6 +52,7 @@ class ExportOptions:
         dynamic_batch: leave the batch open in place of 1.
         force: write files that fail the gate too.
         terms: of the training data; revision: of the code; kept in the files.
+        scales: of the picture, whose mean tells the pixels' classes, see ``DeploySemantic``.
     """
 
     name: str
@@ -60,9 +62,11 @@ class ExportOptions:
     force: bool = False
     terms: str = ""
     revision: str = ""
+    scales: tuple[float, ...] = (1.0,)
 
     def check(self) -> None:
-        """InputError where a precision is unknown or the size no multiple of 32."""
+        """InputError where a precision is unknown, the size no multiple of 32, or a scale out of
+        range."""
         unknown = [p for p in self.precisions if p not in PRECISIONS]
         if unknown or not self.precisions:
             given = ", ".join(map(repr, unknown)) or "none"
@@ -70,6 +74,11 @@ class ExportOptions:
         if any(v <= 0 or v % 32 for v in self.size):
             raise InputError(
                 f"size {self.size[0]}x{self.size[1]}: width and height must be multiples of 32"
+            )
+        if not self.scales or not all(LEAST_SCALE <= s <= MOST_SCALE for s in self.scales):
+            given = ", ".join(f"{s:g}" for s in self.scales) or "none"
+            raise InputError(
+                f"--scales {given}: expected numbers from {LEAST_SCALE} to {MOST_SCALE}"
             )
 
 
@@ -150,6 +159,7 @@ def _metadata(meta: dict[str, Any], options: ExportOptions) -> dict[str, str]:
         "roadstack.training": json.dumps(meta, sort_keys=True),
         "roadstack.terms": options.terms or str(meta.get("terms", "not stated")),
         "roadstack.revision": options.revision or "not known",
+        **({"roadstack.scales": json.dumps(options.scales)} if len(options.scales) > 1 else {}),
     }
 
 
@@ -172,6 +182,22 @@ def _cast_first(graph: Any) -> None:
     graph.value_info.extend(kept)
 
 
+def _share_equal(graph: Any) -> None:
+    """Keep equal weights once: of a network asked several times the exporter writes each anew."""
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    same: dict[str, str] = {}
+    for t in graph.initializer:
+        key = (t.data_type, tuple(t.dims), t.raw_data)
+        kept = first.setdefault(key, t.name) if t.raw_data else t.name
+        if kept != t.name:
+            same[t.name] = kept
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = same.get(name, name)
+    for t in [t for t in graph.initializer if t.name in same]:
+        graph.initializer.remove(t)
+
+
 def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> bytes:
     """Trace, simplify and label the deployed graph in fp32; returns the file's bytes."""
     import onnx
@@ -180,7 +206,7 @@ def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> 
     options.check()
     size = options.size
     flush_subnormals(net)
-    deploy, outputs = deployed(net)
+    deploy, outputs = deployed(net, options.scales)
     example = torch.zeros(1, size[1], size[0], 3, dtype=torch.uint8)
     axes = {k: {0: "batch"} for k in ("image", *outputs)} if options.dynamic_batch else None
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -192,14 +218,20 @@ def build_onnx(net: nn.Module, meta: dict[str, Any], options: ExportOptions) -> 
         )  # fmt: skip
         model = onnxslim.slim(onnx.load(path))
     _cast_first(model.graph)
+    _share_equal(model.graph)
     onnx.helper.set_model_props(model, _metadata(meta, options))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
-def measure_parity(net: nn.Module, model: Model | Segmenter, images: Sequence[U8]) -> Parity:
+def measure_parity(
+    net: nn.Module,
+    model: Model | Segmenter,
+    images: Sequence[U8],
+    scales: Sequence[float] = (1.0,),
+) -> Parity:
     """The training code against the file on pictures, through the whole path."""
-    deploy, _ = deployed(net)
+    deploy, _ = deployed(net, scales)
     return compare(lambda canvas: run_torch(deploy, canvas), model, images)
 
 
@@ -321,7 +353,7 @@ def export_files(
         raise InputError("--evaluate: no labelled pictures to judge a smaller number format on")
     say("fp32: building, against the training code")
     content = build_onnx(net, meta, options)
-    parity = measure_parity(net, load_bytes(content), data.pictures)
+    parity = measure_parity(net, load_bytes(content), data.pictures, options.scales)
     files = [_finish(Exported("fp32", _file_name(options.name, "fp32"), content, parity))]
     files += _smaller(content, options, data, say)
     good = [options.force or (parity.passed and e.gate.passed) for e in files]

@@ -145,9 +145,12 @@ def run_export(a: argparse.Namespace) -> int:
     if Path(name).name != name:
         raise InputError(f"--name '{name}': give a plain name without folders")
     options = ExportOptions(
-        name, a.size, tuple(a.precision), a.dynamic_batch, a.force, a.terms or "", revision() or ""
-    )
+        name, a.size, tuple(a.precision), a.dynamic_batch, a.force, a.terms or "", revision() or "",
+        tuple(a.scales),
+    )  # fmt: skip
     options.check()
+    if options.scales != (1.0,) and meta["arch"] != "semantic":
+        raise InputError(f"--scales: is for networks of pixel classes, not for '{meta['arch']}'")
     data = _gate_data(a)
     out = make_folder(a.out)
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731

@@ -31,6 +31,14 @@ def names(text: str) -> list[str]:
     return [t.strip() for t in text.split(",") if t.strip()]
 
 
+def numbers(text: str) -> list[float]:
+    """Numbers between commas."""
+    try:
+        return [float(t) for t in names(text)]
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f"expected numbers between commas, given '{text}'") from e
+
+
 def add_detector_options(p: argparse.ArgumentParser) -> None:
     """Options that put a detector of another project in place of our network's objects."""
     p.add_argument(

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from tools.option_parts import add_bench, add_detector_options
 from tools.option_parts import names as _names
+from tools.option_parts import numbers as _numbers
 from tools.option_parts import path as _path
 from tools.option_parts import size as _size
 from tools.options_evaluate import add_compare, add_report_options, add_samples, add_score_plans
@@ -151,6 +152,11 @@ def _add_export(sub: argparse._SubParsersAction) -> None:
     p.add_argument(
         "--check", type=_path, metavar="DATA",
         help="pictures to compare with the training code on (those of --evaluate)",
+    )  # fmt: skip
+    p.add_argument(
+        "--scales", type=_numbers, default=[1.0], metavar="S[,S...]",
+        help="of a network of pixel classes: answer by the mean over these scales of the picture, "
+        "e.g. 1,1.33,1.67; more exact, and slower (1)",
     )  # fmt: skip
     p.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
     p.add_argument("--terms", metavar="TEXT", help="of the training data, kept in the files")

@@ -6,6 +6,8 @@ share every step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from perception.models.multitask import MASK_STRIDE, STRIDE, Output
 
 MAX_OBJECTS = 100
+LEAST_SCALE, MOST_SCALE = 0.25, 4.0
 RGB_FROM_BGR = (2, 1, 0)
 
 
@@ -38,21 +41,42 @@ def normalise(image: Tensor, rgb_from_bgr: Tensor) -> Tensor:
 
 
 class DeploySemantic(nn.Module):
-    """uint8 BGR (n, h, w, 3) to the class of every pixel (n, h, w) int32."""
+    """uint8 BGR (n, h, w, 3) to the class of every pixel (n, h, w) int32.
+
+    Args:
+        net: of pixel classes, its logits at half the picture's size.
+        scales: of the picture, e.g. 1, 1.33 and 1.67: the class of the highest mean probability
+            over them. The sides are brought to the nearest multiples of 32.
+    """
 
     rgb_from_bgr: Tensor
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
-        self.net = net
+        if not scales or not all(LEAST_SCALE <= s <= MOST_SCALE for s in scales):
+            raise ValueError(
+                f"scales: expected some from {LEAST_SCALE} to {MOST_SCALE}, given {tuple(scales)}"
+            )
+        self.net, self.scales = net, tuple(scales)
         self.register_buffer("rgb_from_bgr", torch.tensor(RGB_FROM_BGR), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        logits = self.net(normalise(image, self.rgb_from_bgr))
-        full = F.interpolate(
-            logits, scale_factor=float(MASK_STRIDE), mode="bilinear", align_corners=False
-        )
-        return full.argmax(1).to(torch.int32)
+        rgb = normalise(image, self.rgb_from_bgr)
+        if self.scales == (1.0,):
+            best = F.interpolate(
+                self.net(rgb), scale_factor=float(MASK_STRIDE), mode="bilinear", align_corners=False
+            )
+        else:
+            best = torch.stack([self._probabilities(rgb, s) for s in self.scales]).sum(0)
+        return best.argmax(1).to(torch.int32)
+
+    def _probabilities(self, rgb: Tensor, scale: float) -> Tensor:
+        size = [max(32, 32 * round(int(v) * scale / 32)) for v in rgb.shape[2:]]
+        return _resized(self.net(_resized(rgb, size)), rgb.shape[2:]).softmax(1)
+
+
+def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=[int(v) for v in size], mode="bilinear", align_corners=False)
 
 
 class DeployNet(nn.Module):

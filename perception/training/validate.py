@@ -20,10 +20,11 @@ from perception.preprocess import letterbox
 _MIN_BOXES = 20  # classes with fewer labelled boxes are too noisy to choose a checkpoint by
 
 
-def deployed(net: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
-    """The graph that is exported of a network, in evaluation mode, and its outputs' names."""
+def deployed(net: nn.Module, scales: Sequence[float] = (1.0,)) -> tuple[nn.Module, tuple[str, ...]]:
+    """The graph that is exported of a network, in evaluation mode, and its outputs' names;
+    ``scales`` for pixel classes alone, see ``DeploySemantic``."""
     if isinstance(net, SemanticNet):
-        return DeploySemantic(net).eval(), (SEGMENTATION,)
+        return DeploySemantic(net, scales).eval(), (SEGMENTATION,)
     return DeployNet(net).eval(), OUTPUTS
 
 

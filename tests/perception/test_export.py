@@ -233,6 +233,8 @@ def test_force_writes_no_failed_file_that_was_not_asked_for(nano, gate_data, tmp
         ({"precisions": ("fp32", "int4")}, "--precision 'int4': expected some of fp32, fp16"),
         ({"precisions": ()}, "--precision none"),
         ({"size": (100, 96)}, "multiples of 32"),
+        ({"scales": ()}, "--scales none: expected numbers"),
+        ({"scales": (1.0, 9.0)}, "--scales 1, 9: expected numbers from 0.25 to 4"),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_writes_nothing(nano, gate_data, tmp_path, options, said):

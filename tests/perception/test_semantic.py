@@ -23,6 +23,7 @@ from perception.metrics.segmentation import (  # noqa: E402
     figures,
     score_segmentation,
 )
+from perception.models.deploy import RGB_FROM_BGR, normalise  # noqa: E402
 from perception.models.semantic import SemanticNet  # noqa: E402
 from perception.preprocess import letterbox  # noqa: E402
 from perception.runtime import load_model  # noqa: E402
@@ -177,6 +178,30 @@ def test_the_file_answers_as_the_training_code(camvid, trained, tmp_path):
         load_model(str(tmp_path / "own.onnx"))
 
 
+def test_a_file_of_several_scales_answers_as_the_training_code(camvid, trained, tmp_path):
+    net, meta = load_weights(trained)
+    val = open_dataset(camvid, "val")
+    pictures = [val.load(i).image for i in range(2)]
+    one, three = ((1.0,), (0.75, 1.0, 1.5))
+    for name, scales in (("one", one), ("three", three)):
+        options = ExportOptions(name, (128, 96), scales=scales)
+        (made,) = export_files(net, meta, tmp_path, options, GateData(pictures, None, []))
+        assert made.gate.passed and made.gate.mask_share > 0.999
+    model = load_any(str(tmp_path / "three.onnx"))
+    assert json.loads(model.meta["roadstack.scales"]) == list(three)
+    canvas, _ = letterbox(pictures[0], (128, 96))
+    with torch.inference_mode():
+        rgb = normalise(torch.from_numpy(canvas)[None], torch.tensor(RGB_FROM_BGR))
+        mean = torch.zeros(())
+        for size in ((64, 96), (96, 128), (128, 192)):  # nearest multiples of 32
+            part = torch.nn.functional.interpolate(rgb, size=size, mode="bilinear")
+            logits = torch.nn.functional.interpolate(net(part), size=(96, 128), mode="bilinear")
+            mean = mean + logits.softmax(1)
+    assert (model.infer(canvas)["segmentation"] == mean.argmax(1).numpy()).mean() > 0.999
+    sizes = [(tmp_path / f"{n}.onnx").stat().st_size for n in ("one", "three")]
+    assert sizes[1] < 1.1 * sizes[0]  # the weights are there once
+
+
 def test_sets_of_other_classes_are_refused(camvid, tmp_path):
     idd = tmp_path / "idd"
     for part, suffix in (("leftImg8bit", "_image.png"), ("gtFine", "_label.png")):
@@ -251,7 +276,7 @@ def test_a_model_of_other_classes_is_refused(tiny_set, trained, tmp_path, capsys
 
 
 def test_the_released_file_scores_as_its_card_says(realdata):
-    """Every fifth frame of the test split; the card has 0.648 for all of them."""
+    """Every fifth frame of the test split; the card has 0.661 for all of them."""
     model = load_any("camvid", 1)
     assert isinstance(model, Segmenter) and model.classes == CAMVID_NAMES
     dataset = open_dataset(realdata / "camvid", split="test")
@@ -259,4 +284,4 @@ def test_the_released_file_scores_as_its_card_says(realdata):
     for i in range(0, len(dataset), 5):
         sample = dataset.load(i)
         total = total + confusion(sample.segmentation, model(sample.image), len(model.classes))
-    assert figures(total, model.classes)["miou"] > 0.61
+    assert figures(total, model.classes)["miou"] > 0.62

@@ -42,7 +42,7 @@ RenderedSet = command.RenderedSet
 def options(checkpoint, out, **given):
     base = dict(checkpoint=checkpoint, out=out, name=None, size=(160, 96), precision=["fp32"])
     base |= dict(calibrate=None, evaluate=None, split="val", check=None, dynamic_batch=False)
-    base |= dict(terms=None, engine=False, force=False)
+    base |= dict(terms=None, engine=False, force=False, scales=[1.0])
     return argparse.Namespace(**(base | given))
 
 
@@ -95,6 +95,7 @@ def test_real_sets_and_folders_of_pictures_are_taken(checkpoint, tmp_path, reald
         ({"calibrate": Path("nowhere"), "precision": ["int8-cpu"]}, "--calibrate nowhere: no such"),
         ({"name": "a/b"}, "--name 'a/b'"),
         ({"size": (100, 100)}, "multiples of 32"),
+        ({"scales": [0.5, 1.0]}, "--scales: is for networks of pixel classes, not for 'nano'"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(checkpoint, tmp_path, given, said):
