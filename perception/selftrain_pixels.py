@@ -18,7 +18,7 @@ from perception.selftrain import View, say_of, show, window_px
 Classify = Callable[[U8], U8]  # picture (h, w, 3) to its pixels' classes (h, w), as ``Segmenter``
 
 _WIDE = (-1 / 6, -1 / 6, 7 / 6, 7 / 6)  # the picture at three quarters of its scale
-# Measured on a third of CamVid val by mean probabilities of the released 'camvid': mirroring and
+# Measured on a third of CamVid val by mean probabilities of 'camvid' at one scale: mirroring and
 # 0.75 to 1.25 of the scale together are better than any of them, a scale of 1.5 adds nothing.
 VIEWS: tuple[View, ...] = (
     View("plain"),
