@@ -159,7 +159,7 @@ def _metadata(meta: dict[str, Any], options: ExportOptions) -> dict[str, str]:
         "roadstack.training": json.dumps(meta, sort_keys=True),
         "roadstack.terms": options.terms or str(meta.get("terms", "not stated")),
         "roadstack.revision": options.revision or "not known",
-        **({"roadstack.scales": json.dumps(options.scales)} if len(options.scales) > 1 else {}),
+        **({"roadstack.scales": json.dumps(options.scales)} if options.scales != (1.0,) else {}),
     }
 
 

@@ -246,8 +246,8 @@ def _noise(session: Any, truth: Sequence[Sequence[NDArray]], canvases: Sequence[
 def rank_layers(
     content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> list[tuple[str, float]]:
-    """Convolutions by the harm that their quantisation alone, with the activation's behind them,
-    does to the heads, worst first."""
+    """Convolutions by the harm that their quantisation alone does to the heads, that of the
+    activation behind them included; worst first."""
     model = onnx.load_from_string(content)
     heads = [n.output[0] for n in head_convolutions(model)]
     names = convolutions(model)
