@@ -182,12 +182,17 @@ def _earlier(out: Path, settings: dict[str, Any]) -> Thresholds | None:
         given: dict[str, Any] = known["thresholds"]
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         thresholds = Thresholds(**given)
-        differs = [k for k, v in settings.items() if known["settings"].get(k) != v]
+        check_settings(out, known["settings"], settings)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{path}: cannot be read ({e}); give a new --out") from e
+    return thresholds
+
+
+def check_settings(out: Path, known: dict[str, Any], settings: dict[str, Any]) -> None:
+    """InputError where those of an earlier run in ``out`` are not the same."""
+    differs = [k for k, v in settings.items() if known.get(k) != v]
     if differs:
         raise InputError(f"--out {out}: labelled with another {differs[0]}; give a new folder")
-    return thresholds
 
 
 def _thresholds(a: argparse.Namespace, model: Model) -> Thresholds:

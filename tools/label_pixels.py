@@ -23,7 +23,7 @@ from data.types import U8, UNKNOWN
 from perception.segmenter import Segmenter
 from perception.selftrain_pixels import AGREEMENT, VIEWS, label_pixels, votes
 from tools.files import inside, make_folder, write_json, write_png
-from tools.label import WEIGHT, Item, Source, place_image
+from tools.label import WEIGHT, Item, Source, check_settings, place_image
 from tools.progress import progress_bar
 
 FORM = "roadstack-pseudo-pixels-1"
@@ -63,12 +63,19 @@ def _begin(out: Path, settings: dict[str, Any]) -> None:
         write_json(path, settings)
         return
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        differs = [k for k, v in settings.items() if known.get(k) != v]
+        check_settings(out, json.loads(path.read_text(encoding="utf-8")), settings)
     except (OSError, ValueError, AttributeError) as e:
         raise InputError(f"{path}: cannot be read ({e}); give a new --out") from e
-    if differs:
-        raise InputError(f"--out {out}: labelled with another {differs[0]}; give a new folder")
+
+
+def _check_names(a: argparse.Namespace, source: Source) -> None:
+    """Before anything is written: no two pictures of a folder may share a name. A video's frames
+    have names of their own."""
+    taken: dict[str, str] = {}
+    for item in source.items() if source.log is None else ():
+        other = taken.setdefault(bare_name(_flat(item)), item.name)
+        if other != item.name:
+            raise InputError(f"{a.source}: {other} and {item.name} would share one mask")
 
 
 def _flat(item: Item) -> str:
@@ -91,15 +98,14 @@ def run_label_pixels(a: argparse.Namespace, model: Segmenter, source: Source) ->
             name, or in no frame enough pixels were agreed on.
     """
     _check(a, model)
+    _check_names(a, source)
     _begin(a.out, _settings(a, model, source.split))
     kept = doubtful = 0
     known: list[float] = []
-    taken: dict[str, str] = {}
     with progress_bar("labelling", source.count, "frame") as bar:
         for done, item in enumerate(islice(source.items(), a.max_frames), 1):
+            bar(done)
             stem = bare_name(_flat(item))
-            if taken.setdefault(stem, item.name) != item.name:
-                raise InputError(f"{a.source}: {taken[stem]} and {item.name} would share one mask")
             if not inside(a.out, f"{source.split}annot/{stem}.png").is_file():
                 image = item.image()
                 found = label_pixels(votes(image, model, len(model.classes)))
@@ -109,7 +115,6 @@ def run_label_pixels(a: argparse.Namespace, model: Segmenter, source: Source) ->
                 known.append(found.confidence)
                 _write(a, source.split, item, image, found.classes)
             kept += 1
-            bar(done)
     for fault in listed(source.log.faults) if source.log else ():
         print(f"warning: {fault}", file=sys.stderr)
     if not kept:

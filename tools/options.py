@@ -170,7 +170,8 @@ def _add_label(sub: argparse._SubParsersAction) -> None:
         help="write pseudo-labels for frames without labels",
         description="Label a folder of pictures, a video, or what a labelled set leaves "
         "unlabelled, in BDD100K's layout to train on; with a network of pixel classes (--model "
-        "camvid), in CamVid's. Doubtful areas are ignored. An unfinished run in --out goes on.",
+        "camvid) every picture, labelled or not, in CamVid's. Doubtful areas are ignored. An "
+        "unfinished run in --out goes on.",
     )
     p.add_argument("source", type=_path, help="folder of images, video, or labelled set")
     p.add_argument("--out", type=_path, required=True, help="folder to write to")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,24 +71,11 @@ def picture(size=SIZE):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "in"
-    (folder / "drive").mkdir(parents=True)
-    for name in ("a.png", "drive/b.png"):
-        cv2.imwrite(str(folder / name), picture())
-    return folder
+def pictures(two_pictures):
+    return two_pictures(picture())
 
 
-def options(source, out, **changes):
-    given = {
-        "source": source, "out": out, "split": None, "layout": None, "names": [], "strict": False,
-        "model": "base", "threads": None, "every": 1, "max_frames": None, "images": "link",
-        "min_confidence": 0.3, "fit": None, "fit_split": "val", "precision": 0.8,
-    }  # fmt: skip
-    return argparse.Namespace(**{**given, **changes})
-
-
-def test_labels_are_read_back_as_they_were_meant(pictures, tmp_path, model, capfd):
+def test_labels_are_read_back_as_they_were_meant(options, pictures, tmp_path, model, capfd):
     out = tmp_path / "out"
     assert run_label(options(pictures, out)) == 0
     assert "2 frames labelled" in capfd.readouterr().out
@@ -114,7 +100,7 @@ def test_labels_are_read_back_as_they_were_meant(pictures, tmp_path, model, capf
     assert json.loads((out / "label.json").read_text())["thresholds"]["agreement"] == 0.5
 
 
-def test_a_run_goes_on_where_it_stopped(pictures, tmp_path, model):
+def test_a_run_goes_on_where_it_stopped(options, pictures, tmp_path, model):
     whole, out = tmp_path / "whole", tmp_path / "out"
     run_label(options(pictures, whole))
     per_frame = model.calls // 2
@@ -156,7 +142,7 @@ def labelled_set(root):
     return table, path
 
 
-def test_what_a_set_labels_itself_is_left_to_it(tmp_path, model):
+def test_what_a_set_labels_itself_is_left_to_it(options, tmp_path, model):
     table, path = labelled_set(tmp_path / "in")
     out = tmp_path / "out"
     run_label(options(tmp_path / "in", out, split="val"))
@@ -176,7 +162,7 @@ def test_what_a_set_labels_itself_is_left_to_it(tmp_path, model):
     assert (~b.ignore[b.class_id == vehicle]).sum() == 1
 
 
-def test_small_pictures_get_no_lanes_and_unsure_ones_nothing(tmp_path, model, capfd):
+def test_small_pictures_get_no_lanes_and_unsure_ones_nothing(options, tmp_path, model, capfd):
     folder = tmp_path / "in"
     folder.mkdir()
     cv2.imwrite(str(folder / "small.png"), cv2.resize(picture(), (480, 270)))
@@ -188,7 +174,7 @@ def test_small_pictures_get_no_lanes_and_unsure_ones_nothing(tmp_path, model, ca
     assert not (tmp_path / "none/images").exists()
 
 
-def test_bad_options_and_sources_are_told(pictures, tmp_path, model):
+def test_bad_options_and_sources_are_told(options, pictures, tmp_path, model):
     out = tmp_path / "out"
     for changes, message in (
         ({"min_confidence": 2.0}, "--min-confidence 2: expected a number from 0 to 1"),
@@ -206,7 +192,7 @@ def test_bad_options_and_sources_are_told(pictures, tmp_path, model):
 
 
 def test_thresholds_of_another_model_are_not_used_in_silence(
-    pictures, tmp_path, model, monkeypatch, capfd
+    options, pictures, tmp_path, model, monkeypatch, capfd
 ):
     run_label(options(pictures, tmp_path / "a"))
     assert "not for 'fake' as it is; fit them with --fit SET" in capfd.readouterr().err
@@ -215,7 +201,7 @@ def test_thresholds_of_another_model_are_not_used_in_silence(
     assert "warning" not in capfd.readouterr().err
 
 
-def test_thresholds_are_fitted_to_a_labelled_set_once(pictures, tmp_path, model):
+def test_thresholds_are_fitted_to_a_labelled_set_once(options, pictures, tmp_path, model):
     labelled_set(tmp_path / "val")
     out = tmp_path / "out"
     given = options(pictures, out, fit=tmp_path / "val", min_confidence=0.0)
@@ -231,7 +217,7 @@ def test_thresholds_are_fitted_to_a_labelled_set_once(pictures, tmp_path, model)
         run_label(fits)
 
 
-def test_frames_of_a_video(realdata: Path, tmp_path, model):
+def test_frames_of_a_video(options, realdata: Path, tmp_path, model):
     out = tmp_path / "out"
     clip = realdata / "clips/test_video.mp4"
     run_label(options(clip, out, every=10, max_frames=2, min_confidence=0.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import cv2
@@ -50,21 +49,8 @@ def picture():
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    folder = tmp_path / "in"
-    (folder / "drive").mkdir(parents=True)
-    for name in ("a.png", "drive/b.png"):
-        cv2.imwrite(str(folder / name), picture())
-    return folder
-
-
-def options(source, out, **changes):
-    given = {
-        "source": source, "out": out, "split": None, "layout": None, "names": [], "strict": False,
-        "model": "camvid", "threads": None, "every": 1, "max_frames": None, "images": "link",
-        "min_confidence": 0.3, "fit": None, "fit_split": "val", "precision": 0.8,
-    }  # fmt: skip
-    return argparse.Namespace(**{**given, **changes})
+def pictures(two_pictures):
+    return two_pictures(picture())
 
 
 def test_views_are_brought_back_to_where_they_were(segmenter):
@@ -90,7 +76,7 @@ def test_pixels_that_the_views_dispute_are_unknown():
     assert found.confidence == 0 and found.agreement == pytest.approx(0.5)
 
 
-def test_what_is_written_is_read_as_it_was_meant(pictures, tmp_path, segmenter, capfd):
+def test_what_is_written_is_read_as_it_was_meant(options, pictures, tmp_path, segmenter, capfd):
     out = tmp_path / "out"
     assert run_label(options(pictures, out)) == 0
     said = capfd.readouterr().out
@@ -104,7 +90,7 @@ def test_what_is_written_is_read_as_it_was_meant(pictures, tmp_path, segmenter, 
     assert json.loads((out / "label.json").read_text())["sha256"] == "1" * 64
 
 
-def test_a_run_goes_on_where_it_stopped(pictures, tmp_path, segmenter):
+def test_a_run_goes_on_where_it_stopped(options, pictures, tmp_path, segmenter):
     out = tmp_path / "out"
     run_label(options(pictures, out, max_frames=1))
     calls = segmenter.session.calls
@@ -123,13 +109,14 @@ def test_a_run_goes_on_where_it_stopped(pictures, tmp_path, segmenter):
         run_label(options(pictures, out))
 
 
-def test_what_does_not_fit_is_told(pictures, tmp_path, segmenter, monkeypatch):
+def test_what_does_not_fit_is_told(options, pictures, tmp_path, segmenter, monkeypatch):
     out = tmp_path / "out"
     with pytest.raises(InputError, match="--fit: has no use with camvid"):
-        run_label(options(pictures, out, fit=pictures))
+        run_label(options(pictures, out, fit=pictures, model="camvid"))
     cv2.imwrite(str(pictures / "drive_b.png"), picture())
     with pytest.raises(InputError, match="would share one mask"):
         run_label(options(pictures, out))
+    assert not out.exists()
     with pytest.raises(InputError, match="no frame to label: 1 of too little confidence"):
         run_label(options(pictures, tmp_path / "none", min_confidence=1.0, max_frames=1))
     other = Segmenter("x", "", SIZE, ("a", "b"), {}, None)
