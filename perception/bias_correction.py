@@ -43,7 +43,7 @@ def mean_shift(weight: NDArray, mean: F64, groups: int) -> F64:
     return np.asarray((errors * read).sum(axis=1))
 
 
-def corrected(model: onnx.ModelProto, means: Means, left_float: Collection[str]) -> None:
+def correct_biases(model: onnx.ModelProto, means: Means, left_float: Collection[str]) -> None:
     """Correct the biases of a model's convolutions but those of names in ``left_float``.
 
     Those are left as they are whose weights or bias are no constants of their own.

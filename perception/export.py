@@ -20,7 +20,6 @@ from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import U8
 from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
-from perception.models.deploy import LEAST_SCALE, MOST_SCALE
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE
 from perception.quantize import (
@@ -37,6 +36,7 @@ from perception.training.validate import deployed, run_torch
 
 OPSET = 17  # the newest that TensorRT 8.5 to 11 take alike
 _TINY = 1e-30
+_LEAST_SCALE, _MOST_SCALE = 0.25, 4.0
 _CALIBRATION = 64  # pictures; with 24, `nano` lost 0.018 of persons' AP50 in INT8, with 64 nothing
 _ROOM = 0.6  # share of the limit to stay within, since the pictures of the gate are few
 _RANKING = 3  # of them to rank the layers on
@@ -75,10 +75,10 @@ class ExportOptions:
             raise InputError(
                 f"size {self.size[0]}x{self.size[1]}: width and height must be multiples of 32"
             )
-        if not self.scales or not all(LEAST_SCALE <= s <= MOST_SCALE for s in self.scales):
+        if not self.scales or not all(_LEAST_SCALE <= s <= _MOST_SCALE for s in self.scales):
             given = ", ".join(f"{s:g}" for s in self.scales) or "none"
             raise InputError(
-                f"--scales {given}: expected numbers from {LEAST_SCALE} to {MOST_SCALE}"
+                f"--scales {given}: expected numbers from {_LEAST_SCALE:g} to {_MOST_SCALE:g}"
             )
 
 

@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from data.types import F32, F64, U8
-from perception.bias_correction import Means, corrected, inputs_of_convolutions
+from perception.bias_correction import Means, correct_biases, inputs_of_convolutions
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
@@ -207,7 +207,7 @@ def quantize(
 
     model = onnx.load_from_string(content)
     behind = {*after_heads(model), *(n.name for n in head_convolutions(model)), *left_float}
-    corrected(model, measured.means, behind)
+    correct_biases(model, measured.means, behind)
     wanted = [
         n.name for n in model.graph.node
         if n.op_type in scheme.operators and n.name not in behind

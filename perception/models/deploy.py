@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from perception.models.multitask import MASK_STRIDE, STRIDE, Output
 
 MAX_OBJECTS = 100
-LEAST_SCALE, MOST_SCALE = 0.25, 4.0
 RGB_FROM_BGR = (2, 1, 0)
 
 
@@ -53,10 +52,6 @@ class DeploySemantic(nn.Module):
 
     def __init__(self, net: nn.Module, scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
-        if not scales or not all(LEAST_SCALE <= s <= MOST_SCALE for s in scales):
-            raise ValueError(
-                f"scales: expected some from {LEAST_SCALE} to {MOST_SCALE}, given {tuple(scales)}"
-            )
         self.net, self.scales = net, tuple(scales)
         self.register_buffer("rgb_from_bgr", torch.tensor(RGB_FROM_BGR), persistent=False)
 

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from perception.bias_correction import (  # noqa: E402
-    corrected,
+    correct_biases,
     inputs_of_convolutions,
     mean_shift,
     rounding_errors,
@@ -67,7 +67,7 @@ def test_biases_of_what_is_rounded_alone_are_corrected():
     assert inputs_of_convolutions(model) == ["x", "y"]
     before, means = biases(model), {"x": np.full(4, 3.0), "y": np.full(4, 2.0)}
     weight = onnx.numpy_helper.to_array(model.graph.initializer[1])
-    corrected(model, means, ["first"])
+    correct_biases(model, means, ["first"])
     after = biases(model)
     assert (after["b1"] == before["b1"]).all()
     assert before["b2"] - after["b2"] == pytest.approx(mean_shift(weight, means["y"], 1), abs=1e-6)
@@ -76,5 +76,5 @@ def test_biases_of_what_is_rounded_alone_are_corrected():
 def test_a_bias_that_two_share_stays():
     model = graph(bias_used_twice=True)
     before = biases(model)
-    corrected(model, {"x": np.ones(4), "y": np.ones(4)}, [])
+    correct_biases(model, {"x": np.ones(4), "y": np.ones(4)}, [])
     assert (biases(model)["b1"] == before["b1"]).all()
