@@ -199,22 +199,22 @@ class Camera:
         far to the side that the lens does not show it."""
         points = np.asarray(points_m, np.float64).reshape(-1, 3)
         pose = self.vehicle_from_camera
-        cam = (points - pose[:3, 3]) @ pose[:3, :3]
-        out = np.full((len(points), 2), np.nan)
-        front = cam[:, 2] > 0.05
+        # a coordinate after the other: a fraction of the time of a point after the other
+        cam = pose[:3, :3].T @ np.subtract(points.T, pose[:3, 3:], order="C")
+        front = cam[2] > 0.05
         if self.distortion.size:
-            front &= np.hypot(cam[:, 0], cam[:, 1]) <= self._reach * np.maximum(cam[:, 2], 1e-9)
-        if not front.any():
+            front &= np.hypot(cam[0], cam[1]) <= self._reach * np.maximum(cam[2], 1e-9)
+            out = np.full((len(points), 2), np.nan)
+            if front.any():
+                uv, _ = cv2.projectPoints(
+                    cam.T[front], np.zeros(3), np.zeros(3), self.matrix, self.distortion
+                )
+                out[front] = uv.reshape(-1, 2)
             return out
-        if self.distortion.size:
-            uv, _ = cv2.projectPoints(
-                cam[front], np.zeros(3), np.zeros(3), self.matrix, self.distortion
-            )
-            out[front] = uv.reshape(-1, 2)
-        else:
-            uvw = cam[front] @ self.matrix.T
-            out[front] = uvw[:, :2] / uvw[:, 2:]
-        return out
+        uvw = self.matrix @ cam
+        seen = np.full((2, len(points)), np.nan)
+        np.divide(uvw[:2], uvw[2], out=seen, where=front)
+        return seen.T
 
     def ground_from_pixels(self, pixels: Array) -> Array:
         """Cast (n, 2) pixels to the ground plane: (n, 2) vehicle x, y in m.

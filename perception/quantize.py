@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from data.types import F32, F64, U8
 from perception.bias_correction import Means, correct_biases, inputs_of_convolutions
+from perception.cpu_layout import BytesIn, fold_conversion, heads_last, read_bytes
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
@@ -108,8 +109,8 @@ def convolutions(model: onnx.ModelProto) -> list[str]:
 
 
 def first_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that no other precedes: of the picture's few channels, in INT8
-    they are the most harmful, and on a CPU no faster than in fp32."""
+    """Names of the convolutions that no other precedes: of the picture's few channels. Where they
+    read it through a conversion, they are the most harmful in INT8."""
     preceded: set[str] = set()  # tensors that a convolution leads to
     for node in model.graph.node:
         if node.op_type == "Conv" or any(i in preceded for i in node.input):
@@ -193,6 +194,14 @@ def _tensor_ranges(ranges: Ranges) -> Any:
     return TensorsData(CalibrationMethod.MinMax, values)
 
 
+def _bytes_in(model: onnx.ModelProto, left_float: Collection[str]) -> BytesIn | None:
+    """The first convolution made ready to read bytes, in place, where it is to be in INT8."""
+    first = first_convolutions(model)
+    if len(first) != 1 or first[0] in left_float:
+        return None
+    return fold_conversion(model, first[0])
+
+
 def quantize(
     content: bytes, measured: Measured, scheme: Int8Scheme, left_float: Collection[str] = ()
 ) -> bytes:
@@ -208,6 +217,8 @@ def quantize(
     model = onnx.load_from_string(content)
     behind = {*after_heads(model), *(n.name for n in head_convolutions(model)), *left_float}
     correct_biases(model, measured.means, behind)
+    first = None if scheme.signed else _bytes_in(model, behind)
+    ranges = measured.ranges if first is None else {**measured.ranges, first.tensor: first.range}
     wanted = [
         n.name for n in model.graph.node
         if n.op_type in scheme.operators and n.name not in behind
@@ -222,12 +233,16 @@ def quantize(
         extra["OpTypesToExcludeOutputQuantization"] = list(scheme.operators)
     kind = QuantType.QInt8 if scheme.signed else QuantType.QUInt8
     quantizer = QDQQuantizer(
-        model, True, False, QuantType.QInt8, kind, _tensor_ranges(measured.ranges), wanted,
+        model, True, False, QuantType.QInt8, kind, _tensor_ranges(ranges), wanted,
         sorted(behind), list(scheme.operators), extra,
     )  # fmt: skip
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result = quantizer.model.model
+    if first is not None:
+        read_bytes(result, first)
+    if not scheme.signed:
+        heads_last(result, head_convolutions(result))
     onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props})
     return bytes(result.SerializeToString())
 
@@ -284,12 +299,15 @@ def attempts(
     content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8]
 ) -> Iterator[Quantised]:
     """INT8 files with ever more of the most harmful convolutions left in fp32, and always those of
-    the picture itself.
+    the picture itself that cannot read its bytes as they are.
 
     Args:
         canvases: a few letterboxed pictures to rank the convolutions on.
     """
-    always = first_convolutions(onnx.load_from_string(content))
+    model = onnx.load_from_string(content)
+    always = first_convolutions(model)
+    if not scheme.signed and _bytes_in(model, ()) is not None:
+        always = []
     ranked = [r for r in rank_layers(content, measured, scheme, canvases) if r[0] not in always]
     first = sum(harm > scheme.harmful for _, harm in ranked)
     for more in _STEPS:

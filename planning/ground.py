@@ -100,7 +100,7 @@ def ground_view(
     at most ``max_row_span_m`` of ground.
     """
     x, y = np.meshgrid(spec.x_m, spec.y_m, indexing="ij")
-    flat = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    flat = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)]).T
     shape = (spec.rows, spec.cols)
     pixels = camera.pixels_from_vehicle(flat)
     with np.errstate(invalid="ignore"):
@@ -134,8 +134,9 @@ def _returns(camera: Camera, pixels: F64, flat_m: F64) -> Mask:
 def _std_m(camera: Camera, x: F64, y: F64, span_m: F64) -> F32:
     """See ``GroundView.std_m``; ``span_m``: ground that one row of the map covers."""
     pitch = math.hypot(camera.angle_std_rad[0] if camera.angle_std_rad else 0.0, _NOD_RAD)
-    away = np.hypot(x - camera.vehicle_from_camera[0, 3], y - camera.vehicle_from_camera[1, 3])
-    std_m = np.hypot(away**2 / camera.height_m * pitch, span_m / math.sqrt(12))
+    at = camera.vehicle_from_camera[:2, 3]
+    nod_m = ((x - at[0]) ** 2 + (y - at[1]) ** 2) * (pitch / camera.height_m)
+    std_m = np.sqrt(nod_m**2 + span_m**2 / 12)
     return np.nan_to_num(std_m, nan=1e3).clip(0, 1e3).astype(np.float32)
 
 

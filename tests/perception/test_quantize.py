@@ -93,9 +93,9 @@ def test_every_convolution_but_the_heads_is_quantised(fp32, canvases, precision)
     scheme = SCHEMES[precision]
     content = quantize(fp32, calibrate(fp32, canvases, scheme.signed), scheme)
     done = quantised(content)
-    assert {k for k, v in done.items() if not v} == {
-        "/net/heat/Conv", "/net/box/Conv", "/net/mask/Conv",
-    }  # fmt: skip
+    heads = {"/net/heat/Conv", "/net/box/Conv", "/net/mask/Conv"}
+    # for CPUs they are products of matrices, see test_cpu_layout
+    assert {k for k, v in done.items() if not v} == (heads if scheme.signed else set())
     model, made, _ = stored(content)
     behind = set(after_heads(onnx.load_from_string(fp32)))
     for node in model.graph.node:
@@ -133,7 +133,7 @@ def test_convolutions_named_stay_in_fp32(fp32, canvases):
     measured = calibrate(fp32, canvases, False)
     name = convolutions(onnx.load_from_string(fp32))[4]
     done = quantised(quantize(fp32, measured, SCHEMES["int8-cpu"], [name]))
-    assert not done[name] and sum(not v for v in done.values()) == 4
+    assert not done[name] and sum(not v for v in done.values()) == 1
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8-cpu", "int8-gpu"])
@@ -182,13 +182,13 @@ def test_what_a_relu_cuts_off_does_no_harm(canvases):
     assert harm[name] < 0.05
 
 
-def test_the_picture_s_own_convolutions_are_left_in_fp32(canvases):
+def test_the_picture_s_own_convolution_is_left_in_fp32_where_it_reads_floats(canvases):
     content = build_onnx(trained_looking(canvases), {}, ExportOptions("n", SIZE))
     assert first_convolutions(onnx.load_from_string(content)) == ["/net/stem/stem.0/Conv"]
     for name, scheme in SCHEMES.items():
         measured = calibrate(content, canvases, scheme.signed)
         made = next(iter(attempts(content, measured, scheme, canvases[:1])))
-        assert made.left_float[0] == "/net/stem/stem.0/Conv", name
+        assert ("/net/stem/stem.0/Conv" in made.left_float) == (name == "int8-gpu")
 
 
 def test_a_lone_outlier_is_clipped_and_a_full_range_is_kept():

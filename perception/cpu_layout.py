@@ -1,0 +1,260 @@
+"""INT8 files laid out for ONNX Runtime's CPU kernels: the same sums, with less around them.
+
+Its INT8 convolutions want channels last and many of them. A picture has three, so that beside the
+first convolution more time went into turning bytes into floats and back than into it; and the
+heads, which stay in fp32, had their input turned to channels first and back. Here the picture's
+bytes are what the first convolution reads, several pixels side by side as one with more channels
+(as in the space-to-depth stems of Shen et al., "MLPerf-0.6 on TPU pods", 2019), and heads are
+products of matrices with channels last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from data.types import F32
+
+_PIXELS = 8  # taken together; sides are multiples of 32
+_CONVERSION = ("Cast", "Transpose", "Gather", "Div", "Sub")  # from the picture on
+
+
+@dataclass(frozen=True)
+class BytesIn:
+    """A first convolution that can read the picture's bytes.
+
+    Attributes:
+        convolution, tensor: its name and that of its input, which is (byte - ``zero``) * ``step``.
+    """
+
+    convolution: str
+    tensor: str
+    zero: int
+    step: float
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Of the tensor's values, of which each byte is one."""
+        return -self.zero * self.step, (255 - self.zero) * self.step
+
+
+def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    return {o: n for n in graph.node for o in n.output}
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    return {t.name: t for t in graph.initializer}
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
+def _value(graph: onnx.GraphProto, name: str) -> Any:
+    return numpy_helper.to_array(_constants(graph)[name])
+
+
+def _set(graph: onnx.GraphProto, name: str, value: Any) -> None:
+    _constants(graph)[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+
+
+def _add(graph: onnx.GraphProto, name: str, value: Any) -> str:
+    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    return name
+
+
+def _insert(graph: onnx.GraphProto, at: int, nodes: list[onnx.NodeProto]) -> None:
+    for k, node in enumerate(nodes):
+        graph.node.insert(at + k, node)
+
+
+def _without_unused(graph: onnx.GraphProto) -> None:
+    """Drop numbers widened for nobody, constants of nobody, and shapes that may be others now."""
+    used = {i for n in graph.node for i in n.input}
+    for node in [n for n in graph.node if n.op_type == "DequantizeLinear"]:
+        if node.output[0] not in used:
+            graph.node.remove(node)
+    used = {i for n in graph.node for i in n.input}
+    for constant in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(constant)
+    del graph.value_info[:]
+
+
+def _conversion(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
+    """The nodes that make a tensor of the picture's bytes, in order; none where it is made in
+    another way."""
+    makers, found, name = _makers(graph), [], tensor
+    for kind in reversed(_CONVERSION):
+        node = makers.get(name)
+        users = sum(name in n.input for n in graph.node)
+        if node is None or node.op_type != kind or users != 1:
+            return []
+        found.append(node)
+        name = node.input[0]
+    return found[::-1] if name in {i.name for i in graph.input} else []
+
+
+def fold_conversion(model: onnx.ModelProto, convolution: str) -> BytesIn | None:
+    """Let the first convolution of an fp32 file read bytes less a whole number, in place: colours
+    swapped and the rest of the shift are taken into its weights and bias.
+
+    What lies beyond the borders is by that rest, 1/255 of the range, not what it was.
+
+    Returns:
+        None, and nothing done, where the picture comes to it in another way than
+        ``perception.models.deploy`` has it.
+    """
+    graph = model.graph
+    node = next(n for n in graph.node if n.name == convolution)
+    nodes, constants = _conversion(graph, node.input[0]), _constants(graph)
+    groups = _attributes(node).get("group", 1)
+    if not nodes or len(node.input) < 3 or groups != 1 or not set(node.input[1:]) <= set(constants):
+        return None
+    _, turn, swap, scale, shift = nodes
+    step = 1 / float(_value(graph, scale.input[1]))
+    offset = float(_value(graph, shift.input[1]))
+    zero = round(offset / step)
+    weight, bias = _value(graph, node.input[1]), _value(graph, node.input[2])
+    rest = np.float32(zero * step - offset)
+    order = np.argsort(_value(graph, swap.input[1]))
+    # constants of its own: equal ones of other layers are kept once
+    node.input[1] = _add(graph, f"{convolution}/of_bytes", weight[:, order])
+    total = (bias + rest * weight.sum((1, 2, 3))).astype(np.float32)
+    node.input[2] = _add(graph, f"{convolution}/bias_of_bytes", total)
+    scale.input[0] = turn.output[0]
+    graph.node.remove(swap)
+    return BytesIn(convolution, node.input[0], zero, step)
+
+
+def read_bytes(model: onnx.ModelProto, first: BytesIn) -> None:
+    """Lead the picture's bytes past their conversion to a first convolution in INT8, in place."""
+    graph, makers = model.graph, _makers(model.graph)
+    rounds = next(
+        n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == first.tensor
+    )
+    step, zero = (_value(graph, i) for i in rounds.input[1:])
+    if int(zero) != first.zero or not np.isclose(step, first.step, rtol=1e-6):
+        raise RuntimeError(f"the picture's bytes became steps of {step} from {zero}")
+    shift = makers[first.tensor]
+    scale = makers[shift.input[0]]
+    turn = makers[scale.input[0]]
+    cast = makers[turn.input[0]]
+    turn.input[0] = cast.input[0]
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] == rounds.output[0]:
+            node.input[0] = turn.output[0]
+    for node in (rounds, shift, scale, cast):
+        graph.node.remove(node)
+    _without_unused(graph)
+    node = next(n for n in graph.node if n.name == first.convolution)
+    _group_pixels(graph, node, turn)
+
+
+def _group_pixels(graph: onnx.GraphProto, node: onnx.NodeProto, turn: onnx.NodeProto) -> None:
+    """Make the first convolution see ``_PIXELS`` side by side as one; what it gives is the same."""
+    makers, told = _makers(graph), _attributes(node)
+    down, across = told["strides"]
+    top, left, bottom, right = told["pads"]
+    picture = next(i for i in graph.input if i.name == turn.input[0])
+    height, width = (d.dim_value for d in picture.type.tensor_type.shape.dim[1:3])
+    weights = makers[node.input[1]]
+    old = _value(graph, weights.input[0])
+    outputs, channels, rows, columns = old.shape
+    fits = width > 0 and width % _PIXELS == 0 and _PIXELS % across == 0
+    if not fits or (width + left + right - columns) // across + 1 != width // across:
+        return
+    each = _PIXELS // across
+    lowest, highest = -left // _PIXELS, ((each - 1) * across + columns - 1 - left) // _PIXELS
+    new = np.zeros((each, outputs, _PIXELS, channels, rows, highest - lowest + 1), old.dtype)
+    for j in range(each):
+        for tap in range(columns):
+            group, pixel = divmod(j * across + tap - left, _PIXELS)
+            new[j, :, pixel, :, :, group - lowest] = old[:, :, :, tap]
+    shape = (each * outputs, _PIXELS * channels, rows, highest - lowest + 1)
+    _set(graph, weights.input[0], new.reshape(shape))
+    of_bias = makers[node.input[2]]
+    for name in (*weights.input[1:], *of_bias.input):
+        value = _value(graph, name)
+        _set(graph, name, np.tile(value, each) if value.ndim else value)
+    changes = {
+        "pads": [top, -lowest, bottom, highest], "strides": [down, 1],
+        "kernel_shape": list(shape[2:]),
+    }  # fmt: skip
+    for attribute in node.attribute:
+        if attribute.name in changes:
+            attribute.ints[:] = changes[attribute.name]
+    high = (height + top + bottom - rows) // down + 1
+    _regroup(graph, node, turn, (height, width, channels), (high, width // across, outputs))
+
+
+def _regroup(
+    graph: onnx.GraphProto, node: onnx.NodeProto, turn: onnx.NodeProto,
+    picture: tuple[int, int, int], result: tuple[int, int, int],
+) -> None:  # fmt: skip
+    """Pixels (rows, columns, channels) put together before the convolution, and what was rounded
+    behind it put apart."""
+    height, width, channels = picture
+    into = _add(
+        graph, "groups/in", np.array([0, height, width // _PIXELS, _PIXELS * channels], np.int64)
+    )
+    grouped = onnx.helper.make_node("Reshape", [turn.input[0], into], ["groups"], "groups")
+    users = {i: n for n in graph.node for i in n.input}
+    rounds = users[node.output[0]]
+    while rounds.op_type != "QuantizeLinear":  # behind the activation
+        rounds = users[rounds.output[0]]
+    apart, name = rounds.output[0], "groups/result"
+    rounds.output[0] = name
+    out = _add(graph, "groups/out", np.array([0, *result], np.int64))
+    make = onnx.helper.make_node
+    _insert(graph, list(graph.node).index(rounds) + 1, [
+        make("Transpose", [name], [f"{name}/last"], f"{name}/last", perm=[0, 2, 3, 1]),
+        make("Reshape", [f"{name}/last", out], [f"{name}/apart"], f"{name}/apart"),
+        make("Transpose", [f"{name}/apart"], [apart], f"{name}/first", perm=[0, 3, 1, 2]),
+    ])  # fmt: skip
+    turn.input[0] = "groups"
+    _insert(graph, 0, [grouped])
+
+
+def heads_last(model: onnx.ModelProto, heads: list[onnx.NodeProto]) -> None:
+    """Make the heads' 1x1 convolutions of one INT8 tensor one product with channels last, in place.
+
+    Heads of what is not in INT8, or of larger kernels, stay as they are.
+    """
+    graph = model.graph
+    makers = _makers(graph)
+    together: dict[str, list[onnx.NodeProto]] = {}
+    for head in heads:
+        source = makers.get(head.input[0])
+        single = _value(graph, head.input[1]).shape[2:] == (1, 1)
+        plain = all(v in (1, [1, 1], [0, 0, 0, 0]) for v in _attributes(head).values())
+        if source is not None and source.op_type == "DequantizeLinear" and single and plain:
+            together.setdefault(source.input[0], []).append(head)
+    for name, some in together.items():
+        _as_product(graph, name, some)
+    _without_unused(graph)
+
+
+def _as_product(graph: onnx.GraphProto, source: str, heads: list[onnx.NodeProto]) -> None:
+    """``heads`` of what ``source`` rounds to."""
+    makers, make, at = _makers(graph), onnx.helper.make_node, f"{source}/heads"
+    widens = makers[heads[0].input[0]]
+    weights: list[F32] = [_value(graph, h.input[1])[:, :, 0, 0] for h in heads]
+    biases = [_value(graph, h.input[2]) for h in heads]
+    weight = _add(graph, f"{at}/weight", np.concatenate(weights).T)
+    bias = _add(graph, f"{at}/bias", np.concatenate(biases))
+    sizes = _add(graph, f"{at}/sizes", np.array([len(b) for b in biases], np.int64))
+    nodes = [
+        make("Transpose", [source], [f"{at}/last"], f"{at}/last", perm=[0, 2, 3, 1]),
+        make("DequantizeLinear", [f"{at}/last", *widens.input[1:]], [f"{at}/wide"], f"{at}/wide"),
+        make("MatMul", [f"{at}/wide", weight], [f"{at}/product"], f"{at}/product"),
+        make("Add", [f"{at}/product", bias], [f"{at}/sum"], f"{at}/sum"),
+        make("Transpose", [f"{at}/sum"], [f"{at}/first"], f"{at}/first", perm=[0, 3, 1, 2]),
+        make("Split", [f"{at}/first", sizes], [h.output[0] for h in heads], at, axis=1),
+    ]
+    for head in heads:
+        graph.node.remove(head)
+    _insert(graph, list(graph.node).index(makers[source]) + 1, nodes)
