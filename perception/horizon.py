@@ -56,6 +56,8 @@ class HorizonConfig:
         min_estimates: frames needed to be confident.
         max_std_deg: (yaw, pitch) greatest uncertainty to be confident.
         every: once confident, only every so-manieth frame is looked at.
+        settled, seldom: from so many estimates on, of which one more moves the median little, only
+            every ``seldom``-th.
     """
 
     min_probability: float = 0.5
@@ -75,6 +77,8 @@ class HorizonConfig:
     min_estimates: int = 3
     max_std_deg: tuple[float, float] = (1.5, 1.0)
     every: int = 3
+    settled: int = 20
+    seldom: int = 9
 
 
 @dataclass(frozen=True)
@@ -262,7 +266,9 @@ class VanishingPointFilter:
 
     def update(self, surfaces: Surfaces) -> VanishingPoint:
         """Take in one frame's lane lines, which cover the whole image."""
-        due = not self._now.confident or self._calls % self.config.every == 0
+        config, settled = self.config, len(self._estimates) >= self.config.settled
+        due = not self._now.confident
+        due = due or self._calls % (config.seldom if settled else config.every) == 0
         self._calls += 1
         if due:
             found = estimate(surfaces, self._size_px, self.config)

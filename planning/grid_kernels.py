@@ -80,7 +80,6 @@ def add_evidence(
         for j in range(cols):
             odds = np.float32(0)
             doubt = one + sharp * std_m[i, j] * std_m[i, j]
-            share = one / doubt
             if forget >= 0:
                 r, c = row + np.float32(j) * step_r, col + np.float32(j) * step_c
                 if 0 <= r < rows - 1 and 0 <= c < cols - 1:
@@ -88,15 +87,17 @@ def add_evidence(
                     fr, fc = r - np.float32(a), c - np.float32(b)
                     near = held[a, b] + fc * (held[a, b + 1] - held[a, b])
                     far = held[a + 1, b] + fc * (held[a + 1, b + 1] - held[a + 1, b])
-                    way = np.float32(x) + np.float32(abs(j + first_y))
-                    odds = (near + fr * (far - near)) / (one + age * doubt + lost_m * way)
+                    odds = near + fr * (far - near)
+                    if odds != 0:
+                        way = np.float32(x) + np.float32(abs(j + first_y))
+                        odds /= one + age * doubt + lost_m * way
             p = probability[i, j]
             if p <= low:
-                odds += least * share
+                odds += least * (one / doubt)
             elif p >= high:
-                odds += most_odds * share
+                odds += most_odds * (one / doubt)
             elif p == p:
-                odds += (np.log(p / (one - p)) - np.float32(offset)) * share
+                odds += (np.log(p / (one - p)) - np.float32(offset)) * (one / doubt)
             out[i, j] = min(max(odds, -limit), limit)
     return out
 
