@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data.compiled import is_cached, is_kept
 
 Kernels = tuple[Callable[..., Any], ...]
@@ -37,12 +35,10 @@ def _compile_planner() -> None:
 
 def _compile_tracker() -> None:
     from tools.stack import compile_tracker
-    from tools.view.draw import tint
+    from tools.view.draw import compile_kernels
 
     compile_tracker()
-    picture, mask = np.zeros((2, 4, 3), np.uint8), np.ones((2, 4), np.uint8)
-    tint(picture, mask, (0, 0, 0), 0.5)
-    tint(picture[:, :2], mask[:, :2].copy(), (0, 0, 0), 0.5)  # and of a part of a picture
+    compile_kernels()
 
 
 def _compile_metrics() -> None:

@@ -64,7 +64,7 @@ def test_planes_are_those_of_ffmpeg() -> None:
     expected = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(
         format="yuv420p", dst_colorspace=5, dst_color_range=1, interpolation="AREA"
     )
-    found = _yuv420(image).astype(int)
+    found = _yuv420(image).to_ndarray().astype(int)
     assert np.abs(found - expected.to_ndarray()).max() <= 2
 
 

@@ -97,6 +97,18 @@ def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> No
     run(look_up_where, image, mask, _tint_table(colour, alpha)[0])
 
 
+def compile_kernels() -> None:
+    """Compile or load the inner loops."""
+    from tools.view.kernels import blend_where, fill_quads, to_yuv420
+
+    picture, mask = np.zeros((2, 4, 3), np.uint8), np.ones((2, 4), np.uint8)
+    tint(picture, mask, INK, 0.5)
+    tint(picture[:, :2], mask[:, :2].copy(), INK, 0.5)  # and of a part of a picture
+    run(fill_quads, mask, np.zeros((1, 4, 2)), np.ones(1, np.int64))
+    run(blend_where, picture[:, :2], mask[:, :2].copy(), np.zeros((256, 3), np.uint8), 0.5)
+    run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())
+
+
 def shade(image: U8, share: float = 0.75) -> None:
     """Darken ``image`` in place towards ``INK``, as a ground for text."""
     cv2.LUT(image, _tint_table(INK, share), image)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.camera import Camera
+from data.compiled import run
 from data.types import F64, U8, Plan
 from tools.view.draw import PATH, SLOW, STOP
 
@@ -78,6 +79,8 @@ def draw_ribbon(
     Every piece is filled into one mask before blending, so pieces that overlap in tight curves
     leave no marks. A path that ends standing is closed by a stop line.
     """
+    from tools.view.kernels import blend_where, fill_quads
+
     left_m, right_m, speed = ribbon_edges_m(plan, width_m)
     if not len(speed):
         return
@@ -95,9 +98,9 @@ def draw_ribbon(
     first = np.floor(drawn.min(0)).clip(0).astype(int)
     end = (np.ceil(drawn.max(0)) + 1).clip(first, (width, height)).astype(int)
     mask = np.zeros(end[::-1] - first[::-1], np.uint8)
-    for quad, level in zip(_fixed(quads[shown] - first), value[:-1][shown], strict=True):
-        cv2.fillConvexPoly(mask, quad, int(level), cv2.LINE_8, _SHIFT)
-    _blend(image[first[1] : end[1], first[0] : end[0]], mask)
+    run(fill_quads, mask, quads[shown] - first, value[:-1][shown])
+    part = image[first[1] : end[1], first[0] : end[0]]
+    run(blend_where, part, mask, np.ascontiguousarray(_TABLE[:, 0]), _ALPHA)
     _outline(image, left, right, shown, value)
     if speed[-1] < _STOPPED_MPS and whole[-1]:
         _stop_line(image, left[-1], right[-1])
@@ -107,11 +110,6 @@ def _fixed(points: F64) -> NDArray[np.int32]:
     return (points * (1 << _SHIFT)).round().astype(np.int32)
 
 
-def _blend(image: U8, mask: U8) -> None:
-    colour = cv2.applyColorMap(mask, _TABLE)
-    cv2.copyTo(cv2.addWeighted(image, 1 - _ALPHA, colour, _ALPHA, 0.0), mask, image)
-
-
 def _outline(
     image: U8, left: F64, right: F64, shown: NDArray[np.bool_], value: NDArray[np.int_]
 ) -> None:
@@ -119,11 +117,11 @@ def _outline(
     thickness = max(1, round(image.shape[0] / 400))
     level = np.where(shown, value[:-1] // 16, -1)
     cuts = np.flatnonzero(np.diff(level)) + 1
-    for run in np.split(np.arange(len(level)), cuts):
-        if level[run[0]] < 0:
+    for piece in np.split(np.arange(len(level)), cuts):
+        if level[piece[0]] < 0:
             continue
-        colour = _TABLE[value[run[0]], 0].tolist()
-        points = slice(run[0], run[-1] + 2)
+        colour = _TABLE[value[piece[0]], 0].tolist()
+        points = slice(piece[0], piece[-1] + 2)
         lines = [_fixed(left[points]), _fixed(right[points])]
         cv2.polylines(image, lines, False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
