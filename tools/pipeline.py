@@ -55,14 +55,19 @@ def prefetch(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 
 
 def begun(
-    items: Iterable[T], work: Callable[[T], R], workers: int, waiting: int = 0
+    items: Iterable[T],
+    work: Callable[[T], R],
+    workers: int,
+    waiting: int = 0,
+    first: Callable[[], None] | None = None,
 ) -> Iterator[tuple[T, Future[R]]]:
     """Yield each item with its ``work``, which was begun in one of ``workers`` threads.
 
     The next ``workers`` items are being worked on while one is used, and ``waiting`` more lie ready
-    for a worker that is done early. An error of ``items`` comes out behind what came before it.
+    for a worker that is done early; each worker calls ``first`` as it begins. An error of ``items``
+    comes out behind what came before it.
     """
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers, initializer=first)
     given: deque[tuple[T, Future[R]]] = deque()
     error: Exception | None = None
     try:

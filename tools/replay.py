@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.logs import Log, Selection, open_log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.logs.selection import listed
-from data.threads import opencv_on_one_thread, short_turns
+from data.threads import opencv_on_one_thread, short_turns, step_back
 from data.types import Frame, PlanStatus, StepRecord
 from perception.runtime import Model, load_model, threads_wanted
 from tools import privacy
@@ -149,7 +149,7 @@ def _arrivals(
         if live:
             yield from (Arrival(f, time.perf_counter(), 0) for f in new)
             return
-        work = begun(new, lambda f: _see(stack, f), pictures, _WAITING)
+        work = begun(new, lambda f: _see(stack, f), pictures, _WAITING, step_back)
         with closing(work) as ahead:  # type: ignore[type-var]
             for f, seen in ahead:
                 yield Arrival(f, time.perf_counter(), 0, seen)
