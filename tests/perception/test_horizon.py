@@ -12,6 +12,7 @@ import pytest
 
 from data.camera import Camera
 from data.types import Surfaces
+from perception import horizon
 from perception.horizon import HorizonConfig, VanishingPointFilter, estimate
 
 SIZE = (1280, 720)
@@ -161,6 +162,19 @@ def test_a_third_of_bad_frames_does_not_move_the_median() -> None:
     for i in range(30):
         found = points.update(lane_map(bad if i % 3 == 2 else good))
     assert_close((found.u_px, found.v_px), good, 0.3)
+
+
+def test_a_settled_point_is_looked_at_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, cam = [], camera(1, 0)
+    real = horizon.estimate
+    monkeypatch.setattr(horizon, "estimate", lambda *a: looked.append(frame) or real(*a))
+    points = VanishingPointFilter(*SIZE, HorizonConfig(every=3, settled=12, seldom=9))
+    for frame in range(100):  # noqa: B007
+        found = points.update(lane_map(cam))
+    assert found.confident
+    steps = np.diff(looked)
+    settled = steps[11:]
+    assert 3 in steps[:11] and len(settled) >= 5 and (settled[1:] == 9).all()
 
 
 def test_nan_in_the_map_is_no_lane() -> None:
