@@ -30,7 +30,7 @@ def _yuv420(image: U8) -> av.VideoFrame:
     """A picture (h, w, 3) BGR with even sides as the encoder takes it: BT.601 in limited range,
     colours averaged over the four pixels that share them.
 
-    In a third of the time of libswscale, OpenCV's own colours being one pixel's of the four.
+    OpenCV's own colours are one pixel's of the four, and libswscale's take longer.
     """
     from tools.view.kernels import to_yuv420
 
