@@ -102,7 +102,7 @@ def fold_conversion(model: onnx.ModelProto, convolution: str) -> BytesIn | None:
     """Let the first convolution of an fp32 file read bytes less a whole number, in place: colours
     swapped and the rest of the shift are taken into its weights and bias.
 
-    What lies beyond the borders is by that rest, 1/255 of the range, not what it was.
+    What is padded beyond the borders is off by that rest: half a level of the picture's 256.
 
     Returns:
         None, and nothing done, where the picture comes to it in another way than
