@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from data.types import F32, F64, U8
 from perception.bias_correction import Means, correct_biases, inputs_of_convolutions
-from perception.cpu_layout import BytesIn, fold_conversion, heads_last, read_bytes
+from perception.cpu_layout import (
+    BytesIn,
+    fold_conversion,
+    heads_last,
+    read_bytes,
+    twins_together,
+)
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
@@ -242,6 +248,7 @@ def quantize(
     if first is not None:
         read_bytes(result, first)
     if not scheme.signed:
+        twins_together(result)
         heads_last(result, head_convolutions(result))
     onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props})
     return bytes(result.SerializeToString())
@@ -264,13 +271,16 @@ def rank_layers(
     """Convolutions by the harm that their quantisation alone does to the heads, that of the
     activation behind them included; worst first."""
     model = onnx.load_from_string(content)
-    heads = [n.output[0] for n in head_convolutions(model)]
+    users = _consumers(model.graph)
+    # behind a pixel shuffle, which moves numbers alone: the INT8 file may have none before it
+    last = [n.output[0] for n in head_convolutions(model)]
+    moved = [next((u for u in users[o] if u.op_type == "DepthToSpace"), None) for o in last]
+    heads = [o if u is None else u.output[0] for o, u in zip(last, moved, strict=True)]
     names = convolutions(model)
     session = _session(with_outputs(model, heads))
     truth = [session.run(None, {"image": c[None]}) for c in canvases]
     # an unsigned scheme rounds what comes out of the activation, which is the narrower range
     kinds = ("Conv",) if scheme.signed else ("Conv", *_ACTIVATIONS)
-    users = _consumers(model.graph)
     activations = {
         n.name: {u.name for u in users.get(n.output[0], ()) if u.op_type in _ACTIVATIONS}
         for n in model.graph.node

@@ -35,8 +35,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.camera import Camera
 from data.taxonomy import CLASSES
-from data.types import Detections, EgoMotion, Plan, Scene, StepRecord, Tracks
+from data.types import Detections, EgoMotion, Plan, StepRecord, Surfaces, Tracks
+from tools.json_numbers import json_rows
 from tools.path_on_road import predicted_share
 
 SCHEMA = "roadstack-record-1"
@@ -47,53 +49,44 @@ def _number(value: float, digits: int) -> float | None:
     return round(float(value), digits) + 0.0 if math.isfinite(value) else None
 
 
-def _rows(values: NDArray, digits: int) -> list[list[float | None]]:
-    """Rows of an array (n, k), each number as ``_number`` gives it."""
-    rows = values.astype(np.float64).tolist()
-    if np.isfinite(values).all():
-        return [[round(v, digits) + 0.0 for v in row] for row in rows]
-    return [[_number(v, digits) for v in row] for row in rows]
+def _pairs(values: NDArray) -> list[str]:
+    """JSON of the rows of an array (n, 2); null for one in which not all is finite."""
+    return ["null" if "null" in row else f"[{row}]" for row in json_rows(values, 2)]
 
 
-def _pairs(values: NDArray) -> list[list[float | None] | None]:
-    """Rows of an array (n, 2); None for one in which not all is finite."""
-    return [None if None in row else row for row in _rows(values, 2)]
+def _detections(d: Detections) -> str:
+    rows = zip(d.class_id.tolist(), json_rows(d.score[:, None], 4), json_rows(d.xyxy, 1),
+               strict=True)  # fmt: skip
+    return ",".join(
+        f'{{"class":"{CLASSES[c]}","score":{score},"xyxy":[{box}]}}' for c, score, box in rows
+    )
 
 
-def _detections(d: Detections) -> list[dict[str, Any]]:
-    rows = zip(_rows(d.xyxy, 1), d.score.tolist(), d.class_id.tolist(), strict=True)
-    return [{"class": CLASSES[c], "score": _number(s, 4), "xyxy": b} for b, s, c in rows]
-
-
-def _tracks(t: Tracks) -> list[dict[str, Any]]:
+def _tracks(t: Tracks) -> str:
     variance = np.diagonal(t.covariance, axis1=1, axis2=2)[:, :2]
-    xyxy, position, velocity = _rows(t.xyxy, 1), _pairs(t.position_m), _pairs(t.velocity_mps)
-    spread = _pairs(np.sqrt(np.maximum(variance, 0)))
-    return [
-        {
-            "id": int(t.track_id[i]),
-            "class": CLASSES[int(t.class_id[i])],
-            "score": _number(float(t.score[i]), 4),
-            "xyxy": xyxy[i],
-            "age_s": _number(float(t.age_s[i]), 3),
-            "since_update_s": _number(float(t.since_update_s[i]), 3),
-            "position_m": position[i],
-            "position_std_m": spread[i],
-            "velocity_mps": velocity[i],
-        }
-        for i in range(len(t))
-    ]
+    times = np.column_stack([t.age_s, t.since_update_s])
+    rows = zip(
+        t.track_id.tolist(), t.class_id.tolist(), json_rows(t.score[:, None], 4),
+        json_rows(t.xyxy, 1), json_rows(times, 3), _pairs(t.position_m),
+        _pairs(np.sqrt(np.maximum(variance, 0))), _pairs(t.velocity_mps), strict=True,
+    )  # fmt: skip
+    return ",".join(
+        f'{{"id":{n},"class":"{CLASSES[c]}","score":{score},"xyxy":[{box}],"age_s":'
+        + time.replace(",", ',"since_update_s":')
+        + f',"position_m":{place},"position_std_m":{spread},"velocity_mps":{velocity}}}'
+        for n, c, score, box, time, place, spread, velocity in rows
+    )
 
 
-def _plan(p: Plan, on_drivable: float | None) -> dict[str, Any]:
+def _plan(p: Plan, on_drivable: float | None) -> str:
     points = np.column_stack([p.x_m, p.y_m, p.yaw_rad, p.speed_mps, p.curvature_1pm, p.t_s])
-    return {
+    about = {
         "status": str(p.status),
         "reason": p.reason,
         "length_m": _number(p.length_m, 2),
         "on_drivable": None if on_drivable is None else _number(on_drivable, 3),
-        "points": _rows(points, 3),
     }
+    return f'{_open(about)},"points":[{",".join(f"[{r}]" for r in json_rows(points, 3))}]}}'
 
 
 def _own_motion(e: EgoMotion) -> dict[str, Any]:
@@ -106,40 +99,45 @@ def _own_motion(e: EgoMotion) -> dict[str, Any]:
     }
 
 
-def _scene(s: Scene) -> dict[str, Any]:
-    camera, std = s.camera, s.camera.angle_std_rad
+def _camera(c: Camera) -> dict[str, Any]:
+    std = c.angle_std_rad
     return {
-        "camera": {
-            "source": camera.source,
-            "focal_px": _number(float(camera.matrix[0, 0]), 1),
-            "horizon_row_px": _number(camera.horizon_row_px, 1),
-            "height_m": _number(camera.height_m, 3),
-            "pitch_rad": _number(camera.pitch_rad, 4),
-            "yaw_rad": _number(camera.yaw_rad, 4),
-            "pitch_std_rad": None if std is None else _number(std[0], 4),
-            "yaw_std_rad": None if std is None else _number(std[1], 4),
-        },
-        "detections": _detections(s.detections),
-        "tracks": _tracks(s.tracks),
-        "own_motion": None if s.ego is None else _own_motion(s.ego),
-        "surfaces": {
-            "drivable_share": _number(float((s.surfaces.drivable > 0.5).mean()), 4),
-            "lane_share": _number(float((s.surfaces.lane > 0.5).mean()), 4),
-        },
+        "source": c.source,
+        "focal_px": _number(float(c.matrix[0, 0]), 1),
+        "horizon_row_px": _number(c.horizon_row_px, 1),
+        "height_m": _number(c.height_m, 3),
+        "pitch_rad": _number(c.pitch_rad, 4),
+        "yaw_rad": _number(c.yaw_rad, 4),
+        "pitch_std_rad": None if std is None else _number(std[0], 4),
+        "yaw_std_rad": None if std is None else _number(std[1], 4),
     }
+
+
+def _surfaces(s: Surfaces) -> dict[str, float | None]:
+    both = {"drivable_share": s.drivable, "lane_share": s.lane}
+    return {k: _number(np.count_nonzero(v > 0.5) / v.size, 4) for k, v in both.items()}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _open(row: dict[str, Any]) -> str:
+    """JSON of an object that more is added to."""
+    return _json(row)[:-1]
 
 
 def record_line(r: StepRecord) -> str:
     """One line of ``record.jsonl``, without the line's end."""
-    row: dict[str, Any] = {
-        "schema": SCHEMA,
-        "index": r.index,
-        "t_ns": r.t_ns,
-        "faults": list(r.faults),
-        **(_scene(r.scene) if r.scene is not None else {}),
-        "plan": _plan(r.plan, predicted_share(r.plan, r.scene) if r.scene else None),
-    }
-    return json.dumps(row, separators=(",", ":"), allow_nan=False)
+    head = {"schema": SCHEMA, "index": r.index, "t_ns": r.t_ns, "faults": list(r.faults)}
+    if r.scene is None:
+        return f'{_open(head)},"plan":{_plan(r.plan, None)}}}'
+    s, own = r.scene, None if r.scene.ego is None else _own_motion(r.scene.ego)
+    return (
+        f'{_open({**head, "camera": _camera(s.camera)})},"detections":[{_detections(s.detections)}]'
+        f',"tracks":[{_tracks(s.tracks)}],"own_motion":{_json(own)},"surfaces":'
+        f'{_json(_surfaces(s.surfaces))},"plan":{_plan(r.plan, predicted_share(r.plan, s))}}}'
+    )
 
 
 def timing_line(r: StepRecord, skipped: int = 0) -> str:
@@ -150,4 +148,4 @@ def timing_line(r: StepRecord, skipped: int = 0) -> str:
         "deadline_missed": r.deadline_missed,
         **({"skipped": skipped} if skipped else {}),
     }
-    return json.dumps(row, separators=(",", ":"))
+    return _json(row)

@@ -132,6 +132,58 @@ def test_heads_become_products_with_the_same_answers(canvases, monkeypatch):
             assert np.abs(a[key] - b[key]).max() < 1e-5, key
 
 
+def test_layers_that_look_at_the_same_are_one_with_the_same_answers(canvases, monkeypatch):
+    content = fp32_of(NanoNet())
+    measured = calibrate(content, canvases, False)
+    made = quantize(content, measured, SCHEME)
+    monkeypatch.setattr("perception.quantize.twins_together", lambda *_: None)
+    apart = quantize(content, measured, SCHEME)
+    counts = [
+        sum(n.op_type == "Conv" for n in onnx.load_from_string(c).graph.node) for c in (made, apart)
+    ]
+    assert counts[1] - counts[0] == 1  # the stems of boxes and of surfaces
+    for canvas in canvases:
+        a, b = (load_bytes(c).infer(canvas) for c in (made, apart))
+        for key in ("drivable", "lane", "scores"):  # but for sums at the middle of two steps
+            assert np.abs(a[key] - b[key]).max() < 0.05, key
+            assert (a[key] == b[key]).mean() > 0.99, key
+
+
+def test_twins_that_round_about_other_zeros_stay_apart(canvases):
+    content = fp32_of(NanoNet())
+    made = quantize(content, calibrate(content, canvases, False), SCHEME)
+    model = onnx.load_from_string(made)
+    graph = model.graph
+    users = [n for n in graph.node if n.op_type == "QuantizeLinear"]
+    conv = next(n for n in graph.node if n.name == "/net/smooth.1/smooth.1.0/Conv")
+    twin = onnx.NodeProto()
+    twin.CopyFrom(conv)
+    twin.name, twin.output[0] = "twin", "twin/made"
+    rounds = onnx.NodeProto()
+    rounds.CopyFrom(next(u for u in users if conv.output[0] in u.input))
+    rounds.name, rounds.input[0], rounds.output[0] = "twin/rounds", "twin/made", "twin/rounded"
+    rounds.input[2] = cpu_layout._add(graph, "twin/zero", np.uint8(7))
+    cpu_layout._insert(graph, list(graph.node).index(conv) + 1, [twin, rounds])
+    before = [n.name for n in graph.node if n.op_type == "Conv"]
+    cpu_layout.twins_together(model)
+    assert [n.name for n in graph.node if n.op_type == "Conv"] == before
+
+
+def test_pixels_are_shuffled_by_rows_to_the_same_surfaces(canvases, monkeypatch):
+    content = fp32_of(NanoNet())
+    measured = calibrate(content, canvases, False)
+    made = quantize(content, measured, SCHEME)
+    monkeypatch.setattr(cpu_layout, "_shuffle_rows", lambda *_: None)
+    usual = quantize(content, measured, SCHEME)
+    for content, count in ((made, 0), (usual, 1)):
+        kinds = [n.op_type for n in onnx.load_from_string(content).graph.node]
+        assert kinds.count("DepthToSpace") == count
+    for canvas in canvases:
+        a, b = (load_bytes(c).infer(canvas) for c in (made, usual))
+        assert all((a[k] == b[k]).all() for k in a)
+        assert np.ptp(a["lane"]) > 0
+
+
 def test_a_bias_that_another_layer_shares_is_left_to_it(canvases):
     net = NanoNet().eval()  # all biases are zero, and each is kept once
     content = build_onnx(net, {}, ExportOptions("n", SIZE))
