@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.view.draw import tint
-from tools.view.kernels import blend_where, fill_quads
+from tools.view.draw import tint, tint_above_half
+from tools.view.kernels import blend_where, fill_quads, paint_cells
 
 
 @pytest.fixture
@@ -33,6 +33,55 @@ def test_a_part_of_a_picture_is_tinted_in_place(image):
     assert (image[4:14, 30:50] == (255, 0, 0)).all()
     before[4:14, 30:50] = (255, 0, 0)
     assert (image == before).all()
+
+
+@pytest.mark.parametrize("scale", [(0.25, 0.25), (0.31, 0.4), (1.0, 1.0), (1.7, 1.3)])
+def test_a_map_is_tinted_where_its_bilinear_sample_is_above_one_half(image, scale):
+    rng = np.random.default_rng(4)
+    shape = int(np.ceil(40 * scale[1])), int(np.ceil(60 * scale[0]))
+    values = rng.random(shape).astype(np.float32)
+    x = np.clip((np.arange(60) + 0.5) * scale[0] - 0.5, 0, shape[1] - 1)
+    y = np.clip((np.arange(40) + 0.5) * scale[1] - 0.5, 0, shape[0] - 1)
+    fine = cv2.remap(values, *(m.astype(np.float32) for m in np.meshgrid(x, y)), cv2.INTER_LINEAR)
+    got, inside = image.copy(), np.zeros((40, 60), np.uint8)
+    tint_above_half(got, values, scale, (10, 200, 90), 0.3, inside)
+    sure = np.abs(fine - 0.5) > 0.02  # OpenCV samples at 32nds of a pixel
+    assert sure.mean() > 0.8 and ((inside > 0) == (fine > 0.5))[sure].all()
+    want = image.copy()
+    tint(want, inside, (10, 200, 90), 0.3)
+    assert np.abs(got.astype(int) - want).max() <= 1
+    assert (got[inside == 0] == image[inside == 0]).all()
+
+
+def test_what_is_unknown_is_not_tinted(image):
+    values = np.full((10, 15), np.nan, np.float32)
+    before = image.copy()
+    tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5)
+    assert (image == before).all()
+    values[4:6, 5:9] = 1.0
+    inside = np.zeros((40, 60), np.uint8)
+    tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5, inside)
+    assert inside[19, 20:36].all() and not inside[:12].any() and not inside[:, :18].any()
+    with pytest.raises(ValueError, match="one piece"):
+        tint_above_half(image[:, ::2], values, (0.25, 0.25), (0, 0, 0), 0.5)
+
+
+def test_of_the_cells_in_a_pixel_the_highest_rank_shows():
+    kind = np.zeros((20, 12), np.uint8)
+    kind[3, 5], kind[10] = 2, 1  # one cell; a line across
+    rank = np.arange(1, 257).clip(max=255).astype(np.uint8)
+    colours = np.zeros((256, 3), np.uint8)
+    colours[2], colours[3] = (0, 0, 100), (0, 0, 200)
+    image = np.full((10, 6, 3), 7, np.uint8)
+    paint_cells(image, kind, rank, colours, 0.0, 0.0, 0.5)
+    want = np.zeros((10, 6), int)
+    want[(19 - 10) // 2], want[(19 - 3) // 2, (11 - 5) // 2] = 100, 200  # row 0 at the bottom
+    assert (image[:, :, 2] == want).all() and not image[:, :, :2].any()
+    larger = np.full((50, 40, 3), 7, np.uint8)
+    paint_cells(larger, kind, rank, colours, 8.0, 5.0, 2.0)
+    assert (larger[:5] == 7).all() and (larger[45:] == 7).all() and (larger[:, 32:] == 7).all()
+    shown = colours[rank[kind[::-1, ::-1]], 2]
+    assert (larger[5:45, 8:32, 2] == np.kron(shown, np.ones((2, 2)))).all()
 
 
 def test_quads_cover_what_lies_in_them():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from data.compiled import run
 from data.types import F64, U8, Cell, CostGrid, Plan, Scene, Tracks
 from tools.view.draw import (
     DIM,
@@ -39,6 +40,10 @@ _KINDS = {
     Cell.LANE_LINE: (60, 208, 240),
     Cell.OBSTACLE: (70, 70, 214),
 }
+_RANKS = np.ones(256, np.uint8)  # of the cells that share a pixel, which shows
+_RANKS[[Cell.ROAD, Cell.OFF_ROAD, Cell.LANE_LINE, Cell.OBSTACLE]] = 2, 3, 4, 5
+_COLOURS = np.zeros((256, 3), np.uint8)  # by rank
+_COLOURS[_RANKS[list(_KINDS)]] = list(_KINDS.values())
 
 
 @dataclass(frozen=True)
@@ -101,26 +106,12 @@ def _text_px(view: _Map) -> int:
 
 
 def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:
-    table = np.full((256, 3), _BACKGROUND, np.uint8)
-    for kind, colour in _KINDS.items():
-        table[kind] = colour
-    kinds = np.ascontiguousarray(grid.kind[::-1, ::-1])  # forward up, left to the left
-    cells = np.asarray(cv2.applyColorMap(kinds, table[:, None]))
-    rows, columns = grid.kind.shape
-    near = np.array(grid.origin_m)
-    far = near + np.array([rows, columns]) * grid.resolution_m
-    (left, top), (right, bottom) = view.pixels(np.stack([far, near]))
-    # INTER_AREA keeps thin lines when the picture is coarser than the grid
-    step = np.array([(right - left) / columns, (bottom - top) / rows])
-    if (step < 1).all():
-        size = max(1, round(right - left)), max(1, round(bottom - top))
-        cells = np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_AREA))
-        step = np.array([1.0, 1.0])
-    moved = np.array([[step[0], 0, left + step[0] / 2], [0, step[1], top + step[1] / 2]])
-    cv2.warpAffine(
-        cells, moved, (view.width_px, view.height_px), image, cv2.INTER_NEAREST,
-        cv2.BORDER_TRANSPARENT,
-    )  # fmt: skip
+    from tools.view.kernels import paint_cells
+
+    far = np.array(grid.origin_m) + np.array(grid.kind.shape) * grid.resolution_m
+    left, top = view.pixels(far)[0]  # of the outer corner: pixels' middles are whole numbers
+    step = grid.resolution_m * view.scale
+    run(paint_cells, image, grid.kind, _RANKS, _COLOURS, left + 0.5, top + 0.5, step)
 
 
 def _draw_view_cone(image: U8, view: _Map, scene: Scene, ahead_m: float) -> None:
@@ -180,9 +171,10 @@ def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> Non
     for i in order:
         colour, _ = class_style(int(tracks.class_id[i]))
         cv2.fillConvexPoly(image, shapes[i], colour, cv2.LINE_AA, _SHIFT)
-        cv2.polylines(image, [shapes[i]], True, INK, 1, cv2.LINE_AA, _SHIFT)
-        start = tracks.position_m[i] + (max(sizes[i, 0], 4 / view.scale) / 2, 0.0)
-        _draw_arrow(image, view, start, tracks.velocity_mps[i])
+    cv2.polylines(image, [shapes[i] for i in order], True, INK, 1, cv2.LINE_AA, _SHIFT)
+    far = np.maximum(sizes[:, 0], 4 / view.scale)
+    starts = tracks.position_m + np.stack([far / 2, 0 * far], 1)
+    _draw_arrows(image, view, starts[order], tracks.velocity_mps[order])
     size = _text_px(view)
     corners = view.pixels(tracks.position_m + sizes * (0.5, -0.5)).round()
     for i in order:
@@ -210,23 +202,23 @@ def _shapes(view: _Map, place_m: F64, size_m: F64) -> np.ndarray:
         return view.fixed(place_m[:, None] + np.stack([ahead, left], 2)).reshape(-1, 4, 2)
 
 
-def _draw_arrow(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:
-    """From the object to where it will be in one second, relative to the own vehicle."""
-    speed = float(np.hypot(*velocity_mps))
-    if not 0.5 < speed < 150:
-        return
-    ends = view.pixels(np.stack([start_m, start_m + velocity_mps]))
-    along = ends[1] - ends[0]
-    along /= max(float(np.hypot(*along)), 1e-9)
-    across = np.array([-along[1], along[0]])
+def _draw_arrows(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:
+    """From (n, 2) places to where they will be in one second, relative to the own vehicle."""
+    speed = np.hypot(*velocity_mps.T)
+    moving = (speed > 0.5) & (speed < 150)
+    starts = view.pixels(start_m[moving])
+    ends = view.pixels(start_m[moving] + velocity_mps[moving])
+    along = ends - starts
+    along /= np.maximum(np.hypot(*along.T), 1e-9)[:, None]
+    across = along[:, ::-1] * (-1, 1)
     head = max(3.5, view.height_px / 60)
-    tip = np.stack([ends[1], ends[1] - head * along + 0.5 * head * across,
-                    ends[1] - head * along - 0.5 * head * across])  # fmt: skip
-    if np.abs(tip).max() > 10_000:
-        return
-    line, tip = ((p * (1 << _SHIFT)).round().astype(np.int32) for p in (ends, tip))
-    cv2.polylines(image, [line], False, WHITE, 1, cv2.LINE_AA, _SHIFT)
-    cv2.fillConvexPoly(image, tip, WHITE, cv2.LINE_AA, _SHIFT)
+    back = ends - head * along
+    tips = np.stack([ends, back + 0.5 * head * across, back - 0.5 * head * across], 1)
+    near = np.abs(tips).max(axis=(1, 2), initial=0) <= 10_000
+    lines = (np.stack([starts, ends], 1)[near] * (1 << _SHIFT)).round().astype(np.int32)
+    cv2.polylines(image, list(lines), False, WHITE, 1, cv2.LINE_AA, _SHIFT)
+    for tip in (tips[near] * (1 << _SHIFT)).round().astype(np.int32):
+        cv2.fillConvexPoly(image, tip, WHITE, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_vehicle(image: U8, view: _Map, width_m: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import run
-from data.types import U8, PlanStatus
+from data.types import F32, U8, PlanStatus
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom exclusive
@@ -97,14 +97,37 @@ def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> No
     run(look_up_where, image, mask, _tint_table(colour, alpha)[0])
 
 
+def tint_above_half(
+    image: U8, values: F32, scale: tuple[float, float], colour: Colour, alpha: float,
+    inside: U8 | None = None,
+) -> None:  # fmt: skip
+    """Blend ``colour`` into a whole picture (h, w, 3) in place where a map exceeds one half.
+
+    Args:
+        values: (rows, cols) float32, NaN where nothing is known.
+        scale: (x, y) cells of the map for a pixel, both from the upper left corner.
+        inside: (h, w) uint8 zeros, set to 255 there.
+    """
+    from tools.view.kernels import tint_above
+
+    rows = image.reshape(len(image), -1)
+    if not np.shares_memory(rows, image):
+        raise ValueError("tint_above_half: expected a picture in one piece")
+    none = np.zeros((0, 0), np.uint8)
+    run(tint_above, rows, np.ascontiguousarray(values), 0.5, *map(float, scale),
+        np.array(colour, np.uint8), alpha, none if inside is None else inside)  # fmt: skip
+
+
 def compile_kernels() -> None:
     """Compile or load the inner loops."""
-    from tools.view.kernels import blend_where, fill_quads, to_yuv420
+    from tools.view.kernels import blend_where, fill_quads, paint_cells, to_yuv420
 
     picture, mask = np.zeros((2, 4, 3), np.uint8), np.ones((2, 4), np.uint8)
     tint(picture, mask, INK, 0.5)
     tint(picture[:, :2], mask[:, :2].copy(), INK, 0.5)  # and of a part of a picture
     run(fill_quads, mask, np.zeros((1, 4, 2)), np.ones(1, np.int64))
+    tint_above_half(picture, np.ones((2, 4), np.float32), (1.0, 1.0), INK, 0.5)
+    run(paint_cells, picture, mask, mask[0], picture[0], 0.0, 0.0, 1.0)
     run(blend_where, picture[:, :2], mask[:, :2].copy(), np.zeros((256, 3), np.uint8), 0.5)
     run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())
 
@@ -112,15 +135,6 @@ def compile_kernels() -> None:
 def shade(image: U8, share: float = 0.75) -> None:
     """Darken ``image`` in place towards ``INK``, as a ground for text."""
     cv2.LUT(image, _tint_table(INK, share), image)
-
-
-def filled_span(mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """Rows and columns that hold all of ``mask``'s true cells; None if it has none."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not rows.size:
-        return None
-    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def overlap(a: Box, b: Box) -> bool:

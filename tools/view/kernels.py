@@ -24,6 +24,111 @@ def look_up_where(image: Array, mask: Array, table: Array) -> None:
 
 
 @compiled
+def _mix(row: Array, added: Array, keep: int) -> None:
+    """A stretch of a row; apart, as a processor then does many numbers at once."""
+    for j in range(len(row)):
+        row[j] = np.uint8(
+            (np.uint32(row[j]) * np.uint32(keep) + np.uint32(added[j])) >> np.uint32(8)
+        )
+
+
+@compiled
+def tint_above(
+    rows: Array, values: Array, half: float, scale_x: float, scale_y: float, colour: Array,
+    share: float, inside: Array,
+) -> None:  # fmt: skip
+    """Mix ``share`` of a ``colour`` (3,) into a picture in place where a map scaled up to it
+    exceeds ``half``.
+
+    Args:
+        rows: (h, 3 w) uint8.
+        values: (rows, cols) float32; of the picture's pixel (u, v) it is the bilinear sample at
+            ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5). NaN is less than all.
+        inside: (h, w) uint8, set to 255 there; of no size where it is not wanted.
+    """
+    map_rows, cols = values.shape
+    width = rows.shape[1] // 3
+    theirs = int(256 * share + 0.5)
+    added = np.empty(3 * width, np.uint16)
+    for u in range(width):
+        for k in range(3):
+            added[3 * u + k] = colour[k] * theirs + 128
+    line = np.empty(cols)
+    some = np.zeros(map_rows, np.bool_)
+    for r in range(map_rows):
+        for c in range(cols):
+            some[r] |= values[r, c] > half
+    for v in range(len(rows)):
+        y = min(max((v + 0.5) * scale_y - 0.5, 0.0), map_rows - 1.0)
+        r = int(y)
+        below = min(r + 1, map_rows - 1)
+        if not (some[r] or some[below]):
+            continue
+        part = y - r
+        for c in range(cols):
+            there = values[r, c] + part * (values[below, c] - values[r, c])
+            line[c] = there - half
+        begins = 0 if line[0] > 0 else -1
+        for c in range(cols):
+            more = c + 1 < cols and line[c + 1] > 0
+            if more == (line[c] > 0) and c + 1 < cols:
+                continue
+            # the pixel behind the place where the line between two cells' middles is zero
+            turn = float(width)
+            if c + 1 < cols:
+                step = line[c] - line[c + 1]
+                turn = c + (line[c] / step if step == step else 0.5)
+                turn = min(max(np.ceil((turn + 0.5) / scale_x - 0.5), 0.0), float(width))
+            if more:
+                begins = int(turn)
+            elif begins >= 0:
+                _mix(rows[v, 3 * begins : 3 * int(turn)], added[3 * begins : 3 * int(turn)],
+                     256 - theirs)  # fmt: skip
+                if inside.size:
+                    inside[v, begins : int(turn)] = 255
+                begins = -1
+
+
+@compiled
+def paint_cells(
+    image: Array, kind: Array, rank: Array, colours: Array, left: float, top: float, step: float
+) -> None:
+    """Colour ``image`` (h, w, 3) by a grid seen from above, in place where there is grid.
+
+    Args:
+        kind: (rows, cols) uint8, row 0 at the bottom and column 0 at the right.
+        rank: (256,) uint8 of kinds, above 0: of a pixel's cells the highest shows, so that thin
+            lines stay; ``colours``: (256, 3) uint8 of ranks.
+        left, top: px of the grid's upper left corner; ``step``: px of a cell's side.
+    """
+    rows, cols = kind.shape
+    height, width = image.shape[:2]
+    first, end = np.zeros(width, np.int64), np.zeros(width, np.int64)
+    for u in range(width):
+        if u + 0.5 >= left:
+            first[u] = max(int(np.floor((u - left) / step + 1e-9)), 0)
+            end[u] = min(max(int(np.ceil((u + 1 - left) / step - 1e-9)), first[u] + 1), cols)
+    line = np.empty(cols, np.uint8)
+    for v in range(height):
+        if v + 0.5 < top:
+            continue
+        first_r = max(int(np.floor((v - top) / step + 1e-9)), 0)
+        end_r = min(max(int(np.ceil((v + 1 - top) / step - 1e-9)), first_r + 1), rows)
+        line[:] = 0
+        for r in range(first_r, end_r):
+            for c in range(cols):
+                there = rank[kind[rows - 1 - r, c]]
+                line[c] = max(line[c], there)
+        for u in range(width):
+            best = 0
+            for c in range(first[u], end[u]):
+                best = max(best, line[cols - 1 - c])
+            if best > 0:
+                for k in range(3):
+                    image[v, u, k] = colours[best, k]
+
+
+@compiled
 def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
     """Set ``mask`` (h, w) uint8 to ``levels`` (n,) at the pixels whose centres lie in convex
     ``quads`` (n, 4, 2) px, later ones over earlier; what lies outside is cut off."""

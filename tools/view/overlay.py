@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data.types import F32, U8, CostGrid, Frame, Plan, Scene, Surfaces, Tracks
+from data.types import U8, CostGrid, Frame, Plan, Scene, Surfaces, Tracks
 from tools.view.birdseye import draw_birdseye
 from tools.view.draw import (
     DRIVABLE,
@@ -17,12 +17,11 @@ from tools.view.draw import (
     Box,
     class_style,
     dashed_rectangle,
-    filled_span,
     overlap,
     put_text,
     shade,
     text_width_px,
-    tint,
+    tint_above_half,
 )
 from tools.view.ribbon import draw_ribbon
 from tools.view.statusbar import bar_height_px, draw_status, text_size_px
@@ -30,7 +29,6 @@ from tools.view.statusbar import bar_height_px, draw_status, text_size_px
 _DRIVABLE_ALPHA, _LANE_ALPHA = 0.30, 0.80
 _INSET_SHARE, _INSET_MIN_PX, _INSET_MAX_SHARE = 0.28, 175, 0.46
 _INSET_ASPECT = 0.72  # width over height
-_EXACT = 1e-6  # cells
 _COASTING_S = 0.05  # a track not seen for longer is drawn dashed
 
 
@@ -105,58 +103,11 @@ def _inset_box(width: int, height: int, inset: str) -> Box | None:
 
 def _draw_surfaces(image: U8, surfaces: Surfaces) -> None:
     thin = max(1, round(image.shape[0] / 540))
-    mask = _mask_of(surfaces.drivable, surfaces.scale, image.shape[:2])
-    if mask is not None:
-        rows, columns, inside = mask
-        part = image[rows, columns]
-        tint(part, inside, DRIVABLE, _DRIVABLE_ALPHA)
-        edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.polylines(part, edges, True, DRIVABLE, thin)
-    mask = _mask_of(surfaces.lane, surfaces.scale, image.shape[:2])
-    if mask is not None:
-        rows, columns, inside = mask
-        tint(image[rows, columns], inside, LANE, _LANE_ALPHA)
-
-
-def _mask_of(
-    probability: F32, scale: tuple[float, float], shape: tuple[int, ...]
-) -> tuple[slice, slice, U8] | None:
-    """Where a map, scaled up to the image, exceeds one half: rows, columns and mask there.
-
-    Only the part of the image about the map's own positive cells is scaled.
-    """
-    span = filled_span(probability > 0.5)
-    if span is None:
-        return None
-    parts = [
-        _aligned(part, factor, cells, limit)
-        for part, factor, cells, limit in zip(
-            span, scale[::-1], probability.shape, shape[:2], strict=True
-        )
-    ]
-    (map_rows, rows), (map_columns, columns) = parts
-    if rows.stop <= rows.start or columns.stop <= columns.start:
-        return None
-    levels = np.clip(np.nan_to_num(probability[map_rows, map_columns]) * 255, 0, 255)
-    # of the part, pixel (u, v) lies at (u + 0.5) * scale - 0.5
-    scaled = cv2.resize(
-        levels.astype(np.uint8), None, fx=1 / scale[0], fy=1 / scale[1],
-        interpolation=cv2.INTER_LINEAR,
-    )  # fmt: skip
-    scaled = scaled[: rows.stop - rows.start, : columns.stop - columns.start]
-    inside = np.asarray(cv2.threshold(scaled, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    rows = slice(rows.start, rows.start + inside.shape[0])
-    return rows, slice(columns.start, columns.start + inside.shape[1]), inside
-
-
-def _aligned(part: slice, factor: float, cells: int, limit_px: int) -> tuple[slice, slice]:
-    """Cells about ``part`` along one axis, and the image's pixels on them; both begin at the same
-    edge, the image's own where no nearer pixel begins with a cell."""
-    first, last = max(part.start - 1, 0), min(part.stop + 1, cells)
-    start = round(first / factor)
-    if abs(start * factor - first) > _EXACT:
-        first = start = 0
-    return slice(first, last), slice(start, min(limit_px, int(np.ceil(last / factor))))
+    inside = np.zeros(image.shape[:2], np.uint8)
+    tint_above_half(image, surfaces.drivable, surfaces.scale, DRIVABLE, _DRIVABLE_ALPHA, inside)
+    edges, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.polylines(image, edges, True, DRIVABLE, thin)
+    tint_above_half(image, surfaces.lane, surfaces.scale, LANE, _LANE_ALPHA)
 
 
 def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:
