@@ -122,36 +122,21 @@ def points_to_follow(
         horizon: (row, slope) in px of the small picture at its left edge. What is not road and
             lies well below it is left out: bonnet, kerbs, cars that were not detected.
     """
-    xy, value = look.xy, look.value
+    from perception.flow_kernels import sorted_out
+
     scale = look.grey.shape[1] / look.width_px
-    if len(objects):
-        box = (objects.xyxy + 0.5) * scale - 0.5
-        box = box + np.array([-1, -1, 1, 1], np.float32) * config.margin_px
-        x, y = xy[:, :1], xy[:, 1:]
-        on = (x > box[:, 0]) & (x < box[:, 2]) & (y > box[:, 1]) & (y < box[:, 3])
-        free = ~on.any(axis=1)
-        xy, value = xy[free], value[free]
-    below_px = xy[:, 1] - (horizon[0] + horizon[1] * xy[:, 0])
-    road = (_road(xy, scale, surfaces) >= config.road) & (below_px > _BELOW_PX)
-    other = ~road & (below_px < 2 * _BELOW_PX)
-    order = np.argsort(-value, kind="stable")
-    ground = order[road[order]][: config.ground_points]
-    rest = order[other[order]][: config.other_points]
+    box = (objects.xyxy + 0.5) * scale - 0.5
+    box = box + np.array([-1, -1, 1, 1], np.float32) * config.margin_px
+    kind = np.empty(len(look.xy), np.uint8)
+    # about a point of the road too: what lies at its edge may be a kerb or the own bonnet
+    run(sorted_out, look.xy, box, np.ascontiguousarray(surfaces.drivable),
+        np.ascontiguousarray(surfaces.lane), scale, np.array(surfaces.scale, np.float32), _INNER_PX,
+        config.road, tuple(map(float, horizon)), _BELOW_PX, kind)  # fmt: skip
+    order = np.argsort(-look.value, kind="stable")
+    ground = order[kind[order] == 1][: config.ground_points]
+    rest = order[kind[order] == 2][: config.other_points]
     chosen = np.concatenate([ground, rest])
-    return Points(xy[chosen], np.arange(len(chosen)) < len(ground))
-
-
-def _road(xy: F32, scale: float, surfaces: Surfaces) -> F32:
-    """(n,) least probability of road at and around points of the small picture: what lies at the
-    road's edge may be a kerb or the own bonnet."""
-    height, width = surfaces.drivable.shape
-    sides = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]], np.float32) * _INNER_PX
-    at = ((xy[:, None] + sides + 0.5) / scale * np.array(surfaces.scale, np.float32)).astype(
-        np.int64
-    )
-    col, row = at[..., 0].clip(0, width - 1), at[..., 1].clip(0, height - 1)
-    least = np.maximum(surfaces.drivable[row, col], surfaces.lane[row, col]).min(axis=1)
-    return np.asarray(least, np.float32)
+    return Points(look.xy[chosen], np.arange(len(chosen)) < len(ground))
 
 
 def follow(before: U8, after: U8, xy: F32, guess: F32) -> tuple[F32, Bool]:

@@ -1,4 +1,4 @@
-"""Inner loop of ``flow``, compiled by numba. Import inside the function that needs it."""
+"""Inner loops of ``flow``, compiled by numba. Import inside the function that needs them."""
 
 from __future__ import annotations
 
@@ -51,3 +51,45 @@ def strongest(
                 xy[count, 0], xy[count, 1], value[count] = x, y, strength[y, x]
                 count += 1
     return count
+
+
+@compiled
+def sorted_out(
+    xy: Array, boxes: Array, drivable: Array, lane: Array, small: float, map_scale: Array,
+    inner: int, least: float, horizon: tuple[float, float], below: int, kind: Array,
+) -> None:  # fmt: skip
+    """Which corners lie on the road, ``kind`` (n,) uint8 1, which stand above it, 2, or neither.
+
+    Args:
+        xy: (n, 2) float32 px of the small picture; boxes: (m, 4) float32 px of it, of objects,
+            whose corners are neither.
+        drivable, lane: (h, w) float32 maps.
+        small: px of the small picture for one of the original; map_scale: (2,) float32 of a map.
+        inner: px about a corner that must be road as well; least: probability of road.
+        horizon: row and slope; below: px under it where the road begins to tell distances.
+    """
+    rows, cols = drivable.shape
+    half, share, scale = np.float32(0.5), np.float32(least), np.float32(small)
+    row, slope = np.float32(horizon[0]), np.float32(horizon[1])
+    sides = ((0, 0), (inner, 0), (-inner, 0), (0, inner), (0, -inner))
+    for i in range(len(xy)):
+        x, y = xy[i]
+        kind[i] = 0
+        hidden = False
+        for k in range(len(boxes)):
+            across = boxes[k, 0] < x and x < boxes[k, 2]
+            hidden |= across and boxes[k, 1] < y and y < boxes[k, 3]
+        if hidden:
+            continue
+        road = True
+        for du, dv in sides:
+            u = int((x + np.float32(du) + half) / scale * map_scale[0])
+            v = int((y + np.float32(dv) + half) / scale * map_scale[1])
+            u, v = min(max(u, 0), cols - 1), min(max(v, 0), rows - 1)
+            a, b = drivable[v, u], lane[v, u]
+            road &= (a >= share or b >= share) and a == a and b == b
+        down = y - (row + slope * x)
+        if road and down > below:
+            kind[i] = 1
+        elif down < 2 * below:
+            kind[i] = 2

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from data.camera import Camera
 from data.compiled import run
-from perception.flow import Points, corners
+from data.types import Detections, Surfaces
+from perception.flow import FlowConfig, Points, look_at, points_to_follow
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -207,7 +208,9 @@ def fit_pair(
 
 def compile_kernels() -> None:
     """Compile or load the inner loops, the corners' too."""
-    corners(np.zeros((64, 64), np.uint8), 1.0)
+    flow, some = FlowConfig(), np.ones((8, 8), np.float32)
+    look, surfaces = look_at(np.zeros((64, 64, 3), np.uint8), flow), Surfaces(some, some, (1, 1))
+    points_to_follow(look, (30.0, 0.0), Detections.empty(), surfaces, flow)
     points = Points(np.array([[30, 50]] * 20, np.float32), np.arange(20) < 10)
     camera = Camera.assumed(64, 64)
     fit_pair(points, points.xy, np.zeros(4), 0.1, camera, PairConfig())

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.compiled import run
 from data.taxonomy import CLASS_ID
 from planning.corridor import Corridor
 from planning.costmap import Survey
@@ -80,7 +81,7 @@ def _reachable(mask: Mask, start: tuple[int, int]) -> Mask:
 
 
 def _best_cell(
-    reach: Mask, cost: NDArray[np.float32], off: NDArray[np.float64], spec: GridSpec
+    reach: Mask, cost: NDArray[np.float32], corridor: Corridor, spec: GridSpec
 ) -> tuple[int, int]:
     """The farthest cell, but some metres are given up for less cost and a place nearer to the
     lane's middle.
@@ -92,7 +93,8 @@ def _best_cell(
     first = max(0, last - round(give_up_m / spec.resolution_m))
     rows = slice(first, last + 1)
     short = (last - np.arange(first, last + 1)) * spec.resolution_m
-    score = np.where(reach[rows], cost[rows] + 2 * np.abs(off[rows]) + short[:, None], np.inf)
+    off = np.abs(spec.y_m[None, :] - corridor.centre_m[rows, None])
+    score = np.where(reach[rows], cost[rows] + 2 * off + short[:, None], np.inf)
     row, col = divmod(int(score.argmin()), score.shape[1])
     return first + row, col
 
@@ -105,18 +107,19 @@ def choose_goal(
     The own lane is followed up to a lead or to its end. Only when it ends within 15 m, and not
     at a lead, a way beside it that leads 10 m further is taken.
     """
+    from planning.grid_kernels import in_lane
+
     cost = seen.grid.cost
     start = (0, spec.col_of(0.0))
-    drivable = np.isfinite(cost)
-    if lead is not None:
-        drivable[spec.row_of(lead.x_m - _BEHIND_M) :] = False
-    off = spec.y_m[None, :] - corridor.centre_m[:, None]
-    own = _reachable(drivable & (np.abs(off) <= corridor.width_m / 2 + _BAND_M), start)
+    end = len(cost) if lead is None else spec.row_of(lead.x_m - _BEHIND_M)
+    half_m = corridor.width_m / 2 + _BAND_M
+    lane = run(in_lane, cost, corridor.centre_m, half_m, end, spec.resolution_m, spec.origin_m[1])
+    own = _reachable(lane, start)
     if not own[start]:
         return start, start
-    goal = _best_cell(own, cost, off, spec)
+    goal = _best_cell(own, cost, corridor, spec)
     if lead is None and goal[0] * spec.resolution_m < OWN_LANE_ENOUGH_M:
-        other = _best_cell(_reachable(drivable, start), cost, off, spec)
+        other = _best_cell(_reachable(np.isfinite(cost), start), cost, corridor, spec)
         if (other[0] - goal[0]) * spec.resolution_m >= OTHER_LANE_GAIN_M:
             return start, other
     return start, goal

@@ -263,6 +263,20 @@ def costs(
 
 
 @compiled
+def in_lane(
+    cost: Array, centre_m: Array, half_m: float, end_row: int, resolution: float, origin_y: float
+) -> Array:  # fmt: skip
+    """(rows, cols) bool: cells of finite cost within ``half_m`` of each row's ``centre_m``, before
+    row ``end_row``."""
+    out = np.zeros(cost.shape, np.bool_)
+    for i in range(min(end_row, len(cost))):
+        for j in range(cost.shape[1]):
+            off = abs(origin_y + (j + 0.5) * resolution - centre_m[i])
+            out[i, j] = cost[i, j] < np.inf and off <= half_m
+    return out
+
+
+@compiled
 def dearer_beside(
     cost: Array, middle_m: Array, weight: float, resolution: float, origin_y: float
 ) -> None:

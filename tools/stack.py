@@ -148,8 +148,8 @@ class Seen:
 def probable(found: Detections, scores: Calibration, least: float) -> Detections:
     """Objects with probabilities for scores, those of ``least`` and more; see ``PROBABLE``."""
     found = found.select(found.score >= _LEAST_SCORE)
-    kind = np.array(CLASSES)[found.class_id]
-    likely = scores.probability(kind, found.score.astype(np.float64)).astype(np.float32)
+    score = found.score.astype(np.float64)
+    likely = scores.probability_by_id(CLASSES, found.class_id, score).astype(np.float32)
     return replace(found, score=likely).select(likely >= least)
 
 

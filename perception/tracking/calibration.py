@@ -10,7 +10,7 @@ the box's log aspect; the centre stays.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from data.errors import InputError
 
 F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
 
 SHIPPED = Path(__file__).with_name("calibrations")
 _ODDS_LIMIT = 1e-6
@@ -80,6 +81,17 @@ class Calibration:
             own = kind == name
             out[own] = 1 / (1 + np.exp(-np.clip(m.slope * odds[own] + m.offset, -50, 50)))
         return out
+
+    def probability_by_id(self, names: Sequence[str], class_id: I64, score: F64) -> F64:
+        """``probability`` of detections whose classes (n,) are places in ``names``."""
+        maps = [self.classes.get(name) for name in names]
+        slope, offset = (
+            np.array([getattr(m, k, np.nan) for m in maps])[class_id] for k in ("slope", "offset")
+        )
+        odds = slope * (log_odds(score) if self.unit_scores else score) + offset
+        likely = 1 / (1 + np.exp(-np.minimum(np.maximum(odds, -50), 50)))
+        mapped = np.array([m is not None for m in maps])[class_id]
+        return np.asarray(np.where(mapped, likely, score), np.float64)
 
     def boxes(self, kind: NDArray[np.str_], xyxy: F64, width_px: float = np.inf) -> F64:
         """(n, 4) corrected boxes of detections of classes ``kind`` (n,)."""

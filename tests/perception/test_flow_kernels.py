@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from perception.flow import corners
+from data.types import Detections, Surfaces
+from perception.flow import FlowConfig, Look, corners, points_to_follow
 from perception.horizon_kernels import count_votes
 
 
@@ -48,3 +49,33 @@ def test_votes_of_lines_for_the_places_they_run_through() -> None:
     each = np.where(ray[..., 1] > -20, 0, near / np.square(1 + np.square(sine / 0.08)))
     np.testing.assert_allclose(votes, each.sum(axis=1), rtol=1e-4, atol=1e-5)
     assert votes.max() > 1 and (each == 0).any()
+
+
+def test_corners_are_told_apart_as_in_numpy() -> None:
+    rng = np.random.default_rng(5)
+    grey, scale = np.zeros((180, 320), np.uint8), 0.25
+    xy = np.stack([rng.integers(5, 315, 400), rng.integers(5, 175, 400)], 1).astype(np.float32)
+    value = rng.permutation(400).astype(np.float32)
+    maps = rng.random((2, 23, 40), np.float32)
+    maps = np.stack([cv2.GaussianBlur(m, (0, 0), 2) for m in maps]) * 1.9 - 0.45
+    maps[0, 12:14] = np.nan
+    surfaces = Surfaces(maps[0], maps[1], (0.03125, 0.03125))
+    corner = rng.uniform((0, 300), (1100, 600), (6, 2))
+    objects = Detections(np.hstack([corner, corner + 120]), np.ones(6), np.zeros(6))
+    config = FlowConfig(ground_points=60, other_points=30)
+    got = points_to_follow(Look(grey, 1280, xy, value), (60.0, 0.1), objects, surfaces, config)
+    box = (objects.xyxy + 0.5) * scale - 0.5 + np.array([-3, -3, 3, 3])
+    hidden = ((xy[:, None] > box[:, :2]) & (xy[:, None] < box[:, 2:])).all(2).any(1)
+    below = xy[:, 1] - (60 + 0.1 * xy[:, 0])
+    sides = np.array([[0, 0], [5, 0], [-5, 0], [0, 5], [0, -5]])
+    at = ((xy[:, None] + sides + 0.5) / scale * 0.03125).astype(int).clip(0, (39, 22))
+    road = np.maximum(*maps)[at[..., 1], at[..., 0]].min(axis=1) >= config.road
+    ground = ~hidden & road & (below > 6)
+    other = ~hidden & ~ground & (below < 12)
+    assert hidden.sum() > 20 and ground.sum() > 20 and other.sum() > 30
+    strongest = [
+        sorted(np.flatnonzero(kind), key=lambda i: -value[i])[:most]
+        for kind, most in ((ground, 60), (other, 30))
+    ]
+    np.testing.assert_array_equal(got.xy, xy[[*strongest[0], *strongest[1]]])
+    assert got.on_road.sum() == len(strongest[0])

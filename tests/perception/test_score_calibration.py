@@ -90,6 +90,18 @@ def test_unit_scores_are_mapped_by_their_log_odds() -> None:
     np.testing.assert_allclose(c.probability(np.array(["Car"] * 3), score), score)
 
 
+@pytest.mark.parametrize("unit", [True, False])
+def test_classes_by_name_and_by_place_are_mapped_alike(unit: bool) -> None:
+    maps = {"car": ClassMap(0.7, -0.4), "sign": ClassMap(1.3, 0.2)}
+    c, names = Calibration("d", unit, maps), ("car", "person", "sign")
+    rng = np.random.default_rng(0)
+    ids, score = rng.integers(0, 3, 200), rng.random(200)
+    score[:3] = (0.0, 1.0, np.nan)
+    want = c.probability(np.array(names)[ids], score)
+    np.testing.assert_array_equal(c.probability_by_id(names, ids, score), want)
+    assert (want[ids == 1] == score[ids == 1]).any()
+
+
 def test_files_hold_what_was_fitted(tmp_path: Path) -> None:
     c = Calibration("mine", False, {"Car": ClassMap(0.5, -1.0, 0.1, 0.2)}, "two drives")
     path = tmp_path / "c.json"

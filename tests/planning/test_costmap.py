@@ -12,7 +12,14 @@ from data.types import Cell, Surfaces
 from planning.corridor import along_lines, trace
 from planning.costmap import NEVER_M, _filled, build_cost_grid, survey
 from planning.grid import GridSpec
-from planning.grid_kernels import costs, distance_m, near_squared, sample, sample_nearest
+from planning.grid_kernels import (
+    costs,
+    distance_m,
+    in_lane,
+    near_squared,
+    sample,
+    sample_nearest,
+)
 from planning.ground import ground_view, project, project_thin
 from planning.kernels import usual_gap
 from planning.obstacles import footprints
@@ -44,6 +51,16 @@ def test_bad_grids_are_named():
         GridSpec(ahead_m=1.0)
     with pytest.raises(InputError, match="larger resolution_m"):
         GridSpec(resolution_m=0.01)
+
+
+def test_cells_of_the_own_lane_are_those_near_its_middle_that_can_be_driven():
+    rng = np.random.default_rng(0)
+    cost = np.where(rng.random((SPEC.rows, SPEC.cols)) < 0.2, np.inf, 1.0).astype(np.float32)
+    centre = np.linspace(-1.0, 2.0, SPEC.rows)
+    got = in_lane(cost, centre, 1.85, 250, SPEC.resolution_m, SPEC.origin_m[1])
+    off = np.abs(SPEC.y_m[None, :] - centre[:, None])
+    want = np.isfinite(cost) & (off <= 1.85) & (np.arange(SPEC.rows) < 250)[:, None]
+    assert (got == want).all() and 1000 < got.sum() < 10_000
 
 
 def kitti_like() -> Camera:
