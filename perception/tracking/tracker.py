@@ -244,6 +244,7 @@ class Tracker:
 def compile_kernels() -> None:
     """Compile or load the inner loops."""
     at = np.array([[100.0, 250], [300, 250], [500, 250]])
+    touching(np.hstack([at, at]), np.hstack([at, at]))
     tracker, camera = Tracker(), Camera.assumed(640, 384)
     for i in range(3):
         found = Detections(np.hstack([at, at + 40]), np.full(3, 0.9), np.zeros(3, np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,6 +45,25 @@ def test_no_kernel_of_the_grid_waits_for_its_first_frame():
         [sys.executable, "-c", asked], env=env, check=True, capture_output=True, text=True
     )
     assert set(run.stdout.split()) <= {"_along_rows", "near_squared"}  # parts of other kernels
+
+
+def test_a_replay_compiles_nothing_that_was_not_compiled_ahead(tmp_path):
+    """In a process of its own, as above: forms of kernels too, by the kinds of their arguments."""
+    asked = (
+        "import gc, json, sys; from numba.core.dispatcher import Dispatcher; "
+        "from tools.cli import main; from tools.warmup import PARTS\n"
+        "for part in ('renderer', 'planner', 'tracker'): PARTS[part]()\n"
+        "def forms(): return {f'{d.py_func.__module__}.{d.__name__}': len(d.signatures)"
+        " for d in gc.get_objects() if isinstance(d, Dispatcher)}\n"
+        "before = forms()\n"
+        "assert main(['replay', '--max-frames', '25', '--out', sys.argv[1]]) == 0\n"
+        "print(json.dumps([n for n, count in forms().items() if count > before.get(n, 0)]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", asked, str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(run.stdout.splitlines()[-1]) == []
 
 
 def test_nothing_is_said_where_all_is_ready(monkeypatch, capsys):

@@ -98,7 +98,7 @@ def draw_ribbon(
     first = np.floor(drawn.min(0)).clip(0).astype(int)
     end = (np.ceil(drawn.max(0)) + 1).clip(first, (width, height)).astype(int)
     mask = np.zeros(end[::-1] - first[::-1], np.uint8)
-    run(fill_quads, mask, quads[shown] - first, value[:-1][shown])
+    run(fill_quads, mask, np.ascontiguousarray(quads[shown] - first), value[:-1][shown])
     part = image[first[1] : end[1], first[0] : end[0]]
     run(blend_where, part, mask, np.ascontiguousarray(_TABLE[:, 0]), _ALPHA)
     _outline(image, left, right, shown, value)
