@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from data.compiled import run
 from data.types import U8
 
 _COLUMNS, _ROWS = 160, 90  # pixels picked from a picture
@@ -21,16 +20,6 @@ _BLOCK = 10  # of picked pixels, a side
 _SHARP_WIDTH_PX = 1280  # blur is judged as on a picture of about this width
 _SHARP_ROWS = 40
 _SPAN = 8  # px between the two pixels whose difference is the contrast
-
-
-def _slopes() -> NDArray[np.float32]:
-    """(pixels of a block, 2) float32: what is even along x and along y, each of length 1."""
-    ramp = np.arange(_BLOCK, dtype=np.float32) - (_BLOCK - 1) / 2
-    both = np.stack([np.tile(ramp, _BLOCK), np.repeat(ramp, _BLOCK)], axis=1)
-    return np.asarray(both / np.linalg.norm(both, axis=0), np.float32)
-
-
-_SLOPES = _slopes()
 
 
 @dataclass(frozen=True)
@@ -108,54 +97,42 @@ class FrameWatch:
         return self._detail(image)
 
     def _same(self, last: U8, small: U8) -> bool:
+        from data.frame_kernels import changed
+
         if last.shape != small.shape:
             return False
-        change = np.asarray(cv2.absdiff(small, last))
-        if cv2.mean(change)[1] > 2 * self.config.same_level:  # most frames of a drive end here
-            return False
-        # the mean over channels and the pixels of a block
-        worst = max(float(_blocks(change[:, :, i]).mean(axis=1).max()) for i in range(3))
-        return worst < self.config.same_level
+        return not run(changed, last, small, _BLOCK, self.config.same_level)
 
     def _exposure(self, small: U8) -> str:
-        c = self.config
-        blue, green, red = cv2.split(small)
-        brightest = np.asarray(cv2.max(cv2.max(blue, green), red))
-        dark = float((brightest <= c.black_level).mean())
+        from data.frame_kernels import exposure
+
+        dark, light = run(exposure, small, self.config.black_level, self.config.white_level)
         if dark >= 0.995:
             return f"black: {100 * dark:.1f} % of the picture is black"
-        darkest = np.asarray(cv2.min(cv2.min(blue, green), red))
-        light = float((darkest >= c.white_level).mean())
         if light >= 0.95:
             return f"white: {100 * light:.1f} % of the picture is white"
         return ""
 
     def _texture(self, small: U8) -> str:
+        from data.frame_kernels import texture
+
         c = self.config
-        blocks = _blocks(small[:, :, 1])
-        mean = blocks.mean(axis=1)
-        rest = np.square(blocks).mean(axis=1) - np.square(mean)
-        if blocks.shape[1] == len(_SLOPES):
-            rest -= np.square(blocks @ _SLOPES).mean(axis=1) * (2 / len(_SLOPES))
-        flat = rest < c.flat_std**2
-        low, high = 128 - c.grey_slack, 128 + c.grey_slack
-        grey = np.asarray(cv2.inRange(small, (low, low, low), (high, high, high)))
-        lost = float((_blocks(grey).mean(axis=1) * flat).mean()) / 255
+        lost, flat = run(texture, small, _BLOCK, c.flat_std, c.grey_slack)
         if lost >= c.grey_share:
             return f"damaged: {100 * lost:.0f} % of the picture is the grey of lost data"
-        if float(flat.mean()) >= c.flat_share:
-            return f"covered: {100 * float(flat.mean()):.0f} % of the picture has no texture"
+        if flat >= c.flat_share:
+            return f"covered: {100 * flat:.0f} % of the picture has no texture"
         return ""
 
     def _detail(self, image: U8) -> Quality:
+        from data.frame_kernels import contrasts
+
         c, (height, width) = self.config, image.shape[:2]
         step = max(1, round(width / _SHARP_WIDTH_PX))
-        rows = slice(height // 3, None, max(1, height // (2 * _SHARP_ROWS)))
-        line = np.ascontiguousarray(image[rows, ::step, 1][:_SHARP_ROWS])
-        if line.shape[1] <= 2 * _SPAN:
+        if -(-width // step) <= 2 * _SPAN:
             return Quality()
-        contrast = float(cv2.mean(cv2.absdiff(line[:, _SPAN:], line[:, :-_SPAN]))[0])
-        detail = float(cv2.mean(cv2.absdiff(line[:, 1:], line[:, :-1]))[0])
+        every = max(1, height // (2 * _SHARP_ROWS))
+        contrast, detail = run(contrasts, image, height // 3, every, _SHARP_ROWS, step, _SPAN)
         if detail >= max(c.noise * contrast, c.noise_level):
             return Quality(f"noisy: neighbouring pixels differ by {detail:.0f} of 255")
         if contrast < c.blur_contrast or detail >= c.blur * contrast:
@@ -164,17 +141,23 @@ class FrameWatch:
         return Quality(f"blurred: {max(share, 0.0):.0f} % of fine detail")
 
 
+def compile_kernels() -> None:
+    """Compile or load the inner loops."""
+    watch = FrameWatch()
+    noise = np.random.default_rng(0).integers(0, 256, (_ROWS, _COLUMNS, 3), np.uint8)
+    for t_ns in (0, 1):
+        watch.judge(noise, t_ns)
+
+
 def _picked(image: U8) -> U8:
     """About 160 x 90 of the picture's pixels, (h, w, 3) uint8."""
-    dy, dx = max(1, image.shape[0] // _ROWS), max(1, image.shape[1] // _COLUMNS)
-    return np.ascontiguousarray(image[dy // 2 :: dy, dx // 2 :: dx])
+    from data.frame_kernels import pick
 
-
-def _blocks(values: NDArray) -> NDArray[np.float32]:
-    """(blocks, pixels of a block) float32 of a (h, w) array; smaller pictures are one block."""
-    rows, cols = values.shape[0] // _BLOCK, values.shape[1] // _BLOCK
-    if not rows or not cols:
-        return np.asarray(values.reshape(1, -1), np.float32)
-    cut = values[: rows * _BLOCK, : cols * _BLOCK].astype(np.float32)
-    parts = cut.reshape(rows, _BLOCK, cols, _BLOCK).swapaxes(1, 2)
-    return np.ascontiguousarray(parts).reshape(rows * cols, _BLOCK * _BLOCK)
+    down, across = max(1, image.shape[0] // _ROWS), max(1, image.shape[1] // _COLUMNS)
+    shape = (
+        (image.shape[0] - down // 2 - 1) // down + 1,
+        (image.shape[1] - across // 2 - 1) // across + 1,
+    )
+    small = np.empty((*shape, 3), np.uint8)
+    run(pick, image, down, across, small)
+    return small

@@ -34,11 +34,13 @@ def _compile_planner() -> None:
 
 
 def _compile_tracker() -> None:
+    from data import frame_quality
     from tools import json_numbers
     from tools.stack import compile_tracker
     from tools.view import draw
 
     compile_tracker()
+    frame_quality.compile_kernels()
     json_numbers.compile_kernels()
     draw.compile_kernels()
 
