@@ -102,6 +102,3 @@ def json_number(value: float, digits: int) -> str:
 def compile_kernels() -> None:
     """Compile or load the kernel."""
     json_rows(np.zeros((1, 1)), 1)
-
-
-KERNELS = (_write_rows,)
