@@ -25,16 +25,14 @@ HIDDEN = 254  # of an augmented one: unknown, and no teacher may say what it is
 
 def _array(obj: object, name: str, dtype: type, *shape: int | None) -> int:
     """Cast a field to ``dtype`` and check its shape (None: any length); return its length."""
-    given = getattr(obj, name)
-    value: np.ndarray = np.asarray(given, dtype=dtype)
-    ok = value.ndim == len(shape)
-    for wanted, found in zip(shape, value.shape, strict=False):
-        ok = ok and wanted in (None, found)
+    value: np.ndarray = np.asarray(getattr(obj, name), dtype=dtype)
+    ok = value.ndim == len(shape) and all(
+        s is None or s == n for s, n in zip(shape, value.shape, strict=False)
+    )
     if not ok:
         want = "(" + ", ".join("n" if s is None else str(s) for s in shape) + ")"
         raise ValueError(f"{type(obj).__name__}.{name}: expected {want}, given {value.shape}")
-    if value is not given:
-        object.__setattr__(obj, name, value)
+    object.__setattr__(obj, name, value)
     return int(value.shape[0]) if value.ndim else 0
 
 
