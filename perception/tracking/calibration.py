@@ -75,22 +75,17 @@ class Calibration:
 
     def probability(self, kind: NDArray[np.str_], score: F64) -> F64:
         """(n,) probabilities of detections of classes ``kind`` (n,); NaN stays NaN."""
-        odds = log_odds(score) if self.unit_scores else score
-        out = score.copy()
-        for name, m in self.classes.items():
-            own = kind == name
-            out[own] = 1 / (1 + np.exp(-np.clip(m.slope * odds[own] + m.offset, -50, 50)))
-        return out
+        names, place = np.unique(kind, return_inverse=True)
+        return self.probability_by_id(names.tolist(), place, score)
 
     def probability_by_id(self, names: Sequence[str], class_id: I64, score: F64) -> F64:
         """``probability`` of detections whose classes (n,) are places in ``names``."""
         maps = [self.classes.get(name) for name in names]
-        slope, offset = (
-            np.array([getattr(m, k, np.nan) for m in maps])[class_id] for k in ("slope", "offset")
-        )
+        lines = np.array([(np.nan, np.nan) if m is None else (m.slope, m.offset) for m in maps])
+        slope, offset = lines.reshape(-1, 2)[class_id].T
         odds = slope * (log_odds(score) if self.unit_scores else score) + offset
         likely = 1 / (1 + np.exp(-np.minimum(np.maximum(odds, -50), 50)))
-        mapped = np.array([m is not None for m in maps])[class_id]
+        mapped = np.array([m is not None for m in maps], np.bool_)[class_id]
         return np.asarray(np.where(mapped, likely, score), np.float64)
 
     def boxes(self, kind: NDArray[np.str_], xyxy: F64, width_px: float = np.inf) -> F64:
