@@ -1,6 +1,6 @@
-"""JSON text of many rounded numbers at once: what ``json.dumps`` would write, a tenth of the time.
+"""JSON text of many rounded numbers at once: what ``json.dumps`` writes, in a tenth of the time.
 
-Python rounds and prints a number in about a microsecond each, under the interpreter's lock, and
+Python rounds and prints a number in one to two microseconds, under the interpreter's lock, and
 a frame's record has some seven hundred.
 """
 
@@ -90,13 +90,13 @@ def json_rows(values: NDArray[Any], digits: int) -> list[str]:
     out = np.empty(rows.size * _WIDEST + 2 * len(rows), np.uint8)
     length = run(_write_rows, rows, digits, out)
     if length < 0:
-        return [",".join(json_number(v, digits) for v in row) for row in rows.tolist()]
+        return [",".join(json.dumps(rounded(v, digits)) for v in row) for row in rows.tolist()]
     return out[1 : length - 1].tobytes().decode("ascii").split("],[")
 
 
-def json_number(value: float, digits: int) -> str:
-    """JSON text of one number, as ``json_rows`` gives it."""
-    return json.dumps(round(value, digits) + 0.0) if math.isfinite(value) else "null"
+def rounded(value: float, digits: int) -> float | None:
+    """One number, None where it is not finite; minus zero becomes zero."""
+    return round(float(value), digits) + 0.0 if math.isfinite(value) else None
 
 
 def compile_kernels() -> None:

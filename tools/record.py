@@ -29,7 +29,6 @@ next frame at the source's rate; with --realtime: the plan came after its deadli
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -38,15 +37,10 @@ from numpy.typing import NDArray
 from data.camera import Camera
 from data.taxonomy import CLASSES
 from data.types import Detections, EgoMotion, Plan, StepRecord, Surfaces, Tracks
-from tools.json_numbers import json_rows
+from tools.json_numbers import json_rows, rounded
 from tools.path_on_road import predicted_share
 
 SCHEMA = "roadstack-record-1"
-
-
-def _number(value: float, digits: int) -> float | None:
-    """Rounded; None for what is not finite. Minus zero becomes zero."""
-    return round(float(value), digits) + 0.0 if math.isfinite(value) else None
 
 
 def _pairs(values: NDArray) -> list[str]:
@@ -83,8 +77,8 @@ def _plan(p: Plan, on_drivable: float | None) -> str:
     about = {
         "status": str(p.status),
         "reason": p.reason,
-        "length_m": _number(p.length_m, 2),
-        "on_drivable": None if on_drivable is None else _number(on_drivable, 3),
+        "length_m": rounded(p.length_m, 2),
+        "on_drivable": None if on_drivable is None else rounded(on_drivable, 3),
     }
     return f'{_open(about)},"points":[{",".join(f"[{r}]" for r in json_rows(points, 3))}]}}'
 
@@ -92,10 +86,10 @@ def _plan(p: Plan, on_drivable: float | None) -> str:
 def _own_motion(e: EgoMotion) -> dict[str, Any]:
     return {
         "source": "pictures" if e.estimated else "log",
-        "speed_mps": _number(e.speed_mps, 2),
-        "speed_std_mps": _number(e.speed_std_mps, 2),
-        "yaw_rate_radps": _number(e.yaw_rate_radps, 4),
-        "yaw_rate_std_radps": _number(e.yaw_rate_std_radps, 4),
+        "speed_mps": rounded(e.speed_mps, 2),
+        "speed_std_mps": rounded(e.speed_std_mps, 2),
+        "yaw_rate_radps": rounded(e.yaw_rate_radps, 4),
+        "yaw_rate_std_radps": rounded(e.yaw_rate_std_radps, 4),
     }
 
 
@@ -103,19 +97,19 @@ def _camera(c: Camera) -> dict[str, Any]:
     std = c.angle_std_rad
     return {
         "source": c.source,
-        "focal_px": _number(float(c.matrix[0, 0]), 1),
-        "horizon_row_px": _number(c.horizon_row_px, 1),
-        "height_m": _number(c.height_m, 3),
-        "pitch_rad": _number(c.pitch_rad, 4),
-        "yaw_rad": _number(c.yaw_rad, 4),
-        "pitch_std_rad": None if std is None else _number(std[0], 4),
-        "yaw_std_rad": None if std is None else _number(std[1], 4),
+        "focal_px": rounded(float(c.matrix[0, 0]), 1),
+        "horizon_row_px": rounded(c.horizon_row_px, 1),
+        "height_m": rounded(c.height_m, 3),
+        "pitch_rad": rounded(c.pitch_rad, 4),
+        "yaw_rad": rounded(c.yaw_rad, 4),
+        "pitch_std_rad": None if std is None else rounded(std[0], 4),
+        "yaw_std_rad": None if std is None else rounded(std[1], 4),
     }
 
 
 def _surfaces(s: Surfaces) -> dict[str, float | None]:
     both = {"drivable_share": s.drivable, "lane_share": s.lane}
-    return {k: _number(np.count_nonzero(v > 0.5) / v.size, 4) for k, v in both.items()}
+    return {k: rounded(np.count_nonzero(v > 0.5) / v.size, 4) for k, v in both.items()}
 
 
 def _json(value: Any) -> str:
