@@ -42,9 +42,14 @@ def test_a_map_is_tinted_where_its_bilinear_sample_is_above_one_half(image, scal
     values = rng.random(shape).astype(np.float32)
     x = np.clip((np.arange(60) + 0.5) * scale[0] - 0.5, 0, shape[1] - 1)
     y = np.clip((np.arange(40) + 0.5) * scale[1] - 0.5, 0, shape[0] - 1)
+    values[: shape[0] // 4] = values[-(shape[0] // 4) :] = 0.0
     fine = cv2.remap(values, *(m.astype(np.float32) for m in np.meshgrid(x, y)), cv2.INTER_LINEAR)
     got, inside = image.copy(), np.zeros((40, 60), np.uint8)
-    tint_above_half(got, values, scale, (10, 200, 90), 0.3, inside)
+    rows = tint_above_half(got, values, scale, (10, 200, 90), 0.3, inside)
+    filled = np.flatnonzero(inside.any(axis=1))
+    assert (rows.start, rows.stop) == (filled[0], filled[-1] + 1) and 0 < filled[0] < filled[
+        -1
+    ] < 39
     sure = np.abs(fine - 0.5) > 0.02  # OpenCV samples at 32nds of a pixel
     assert sure.mean() > 0.8 and ((inside > 0) == (fine > 0.5))[sure].all()
     want = image.copy()
@@ -56,8 +61,8 @@ def test_a_map_is_tinted_where_its_bilinear_sample_is_above_one_half(image, scal
 def test_what_is_unknown_is_not_tinted(image):
     values = np.full((10, 15), np.nan, np.float32)
     before = image.copy()
-    tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5)
-    assert (image == before).all()
+    rows = tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5)
+    assert (image == before).all() and rows.start == rows.stop
     values[4:6, 5:9] = 1.0
     inside = np.zeros((40, 60), np.uint8)
     tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5, inside)

@@ -100,13 +100,16 @@ def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> No
 def tint_above_half(
     image: U8, values: F32, scale: tuple[float, float], colour: Colour, alpha: float,
     inside: U8 | None = None,
-) -> None:  # fmt: skip
+) -> slice:  # fmt: skip
     """Blend ``colour`` into a whole picture (h, w, 3) in place where a map exceeds one half.
 
     Args:
         values: (rows, cols) float32, NaN where nothing is known.
         scale: (x, y) cells of the map for a pixel, both from the upper left corner.
         inside: (h, w) uint8 zeros, set to 255 there.
+
+    Returns:
+        The rows from the first to the last with some of it.
     """
     from tools.view.kernels import tint_above
 
@@ -114,8 +117,9 @@ def tint_above_half(
     if not np.shares_memory(rows, image):
         raise ValueError("tint_above_half: expected a picture in one piece")
     none = np.zeros((0, 0), np.uint8)
-    run(tint_above, rows, np.ascontiguousarray(values), 0.5, *map(float, scale),
-        np.array(colour, np.uint8), alpha, none if inside is None else inside)  # fmt: skip
+    ends = run(tint_above, rows, np.ascontiguousarray(values), 0.5, *map(float, scale),
+               np.array(colour, np.uint8), alpha, none if inside is None else inside)  # fmt: skip
+    return slice(*ends)
 
 
 def compile_kernels() -> None:

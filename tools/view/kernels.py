@@ -36,7 +36,7 @@ def _mix(row: Array, added: Array, keep: int) -> None:
 def tint_above(
     rows: Array, values: Array, half: float, scale_x: float, scale_y: float, colour: Array,
     share: float, inside: Array,
-) -> None:  # fmt: skip
+) -> tuple[int, int]:  # fmt: skip
     """Mix ``share`` of a ``colour`` (3,) into a picture in place where a map scaled up to it
     exceeds ``half``.
 
@@ -45,7 +45,11 @@ def tint_above(
         values: (rows, cols) float32; of the picture's pixel (u, v) it is the bilinear sample at
             ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5). NaN is less than all.
         inside: (h, w) uint8, set to 255 there; of no size where it is not wanted.
+
+    Returns:
+        The first row with some, and the end of them; the same twice where there is none.
     """
+    top = end = 0
     map_rows, cols = values.shape
     width = rows.shape[1] // 3
     theirs = int(256 * share + 0.5)
@@ -86,7 +90,10 @@ def tint_above(
                      256 - theirs)  # fmt: skip
                 if inside.size:
                     inside[v, begins : int(turn)] = 255
+                if int(turn) > begins:
+                    top, end = (v if end == 0 else top), v + 1
                 begins = -1
+    return top, end
 
 
 @compiled

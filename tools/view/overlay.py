@@ -104,14 +104,13 @@ def _inset_box(width: int, height: int, inset: str) -> Box | None:
 def _draw_surfaces(image: U8, surfaces: Surfaces) -> None:
     thin = max(1, round(image.shape[0] / 540))
     inside = np.zeros(image.shape[:2], np.uint8)
-    tint_above_half(image, surfaces.drivable, surfaces.scale, DRIVABLE, _DRIVABLE_ALPHA, inside)
-    rows = np.flatnonzero((surfaces.drivable > 0.5).any(axis=1)) / surfaces.scale[1]
-    if len(rows):
-        # of the rows about it alone: most of the time goes into looking through the picture
-        top = max(0, int(rows[0] - 1 / surfaces.scale[1]))
-        end = int(rows[-1] + 2 / surfaces.scale[1]) + 1
-        edges, _ = cv2.findContours(inside[top:end], cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.polylines(image[top:end], edges, True, DRIVABLE, thin)
+    rows = tint_above_half(
+        image, surfaces.drivable, surfaces.scale, DRIVABLE, _DRIVABLE_ALPHA, inside
+    )
+    edges, _ = cv2.findContours(
+        inside[rows], cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(0, rows.start)
+    )
+    cv2.polylines(image, edges, True, DRIVABLE, thin)
     tint_above_half(image, surfaces.lane, surfaces.scale, LANE, _LANE_ALPHA)
 
 
