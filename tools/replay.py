@@ -37,7 +37,7 @@ from tools.sinks import OverlaySink, Sink, Sinks
 from tools.sources import BuiltInDrive, LoopedLog
 from tools.stack import Deadline, Seen, Stack
 from tools.tally import Tally
-from tools.warmup import prepare
+from tools.warmup import compile_around, prepare
 
 OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "replay.html", "summary.json")
 _LINES = ("record.jsonl", "timings.jsonl")
@@ -282,6 +282,7 @@ def _run(
 ) -> dict[str, Any]:
     """Replay the log into the folder of an unfinished replay; returns the summary."""
     stack.warm_up()
+    compile_around(drawing=not a.no_overlay)
     if partial.checkpoint is not None:
         stack.restore(partial.checkpoint.state)
         print(f"resumed after {partial.checkpoint.frames} frames", file=sys.stderr)

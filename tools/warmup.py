@@ -33,16 +33,24 @@ def _compile_planner() -> None:
     compile_planner()
 
 
-def _compile_tracker() -> None:
+def compile_around(drawing: bool = True) -> None:
+    """Compile or load the kernels before and behind the stack: of the picture check, the record
+    and the overlay."""
     from data import frame_quality
     from tools import json_numbers
-    from tools.stack import compile_tracker
     from tools.view import draw
 
-    compile_tracker()
     frame_quality.compile_kernels()
     json_numbers.compile_kernels()
-    draw.compile_kernels()
+    if drawing:
+        draw.compile_kernels()
+
+
+def _compile_tracker() -> None:
+    from tools.stack import compile_tracker
+
+    compile_tracker()
+    compile_around()
 
 
 def _compile_metrics() -> None:
