@@ -69,14 +69,24 @@ def weights_of(content, index=0):
     return onnx.numpy_helper.to_array(stored[made[convs[index].input[1]].input[0]])
 
 
-@pytest.mark.parametrize("net", [NanoNet, Shifted])
-def test_pixels_side_by_side_give_the_same_as_one_by_one(net, canvases, monkeypatch):
+def with_and_without(canvases, monkeypatch, step, net=NanoNet):
+    """A quantised file, and one made without a step of the layout."""
     content = fp32_of(net())
     measured = calibrate(content, canvases, False)
-    grouped = quantize(content, measured, SCHEME)
+    made = quantize(content, measured, SCHEME)
     with monkeypatch.context() as m:
-        m.setattr(cpu_layout, "_group_pixels", lambda *_: None)
-        single = quantize(content, measured, SCHEME)
+        m.setattr(step, lambda *_: None)
+        return made, quantize(content, measured, SCHEME)
+
+
+def kinds_of(content):
+    return [n.op_type for n in onnx.load_from_string(content).graph.node]
+
+
+@pytest.mark.parametrize("net", [NanoNet, Shifted])
+def test_pixels_side_by_side_give_the_same_as_one_by_one(net, canvases, monkeypatch):
+    step = "perception.cpu_layout._group_pixels"
+    grouped, single = with_and_without(canvases, monkeypatch, step, net)
     assert weights_of(single).shape == (16, 3, 3, 3)
     assert weights_of(grouped).shape == (64, 24, 3, 2)
     assert fed_by(grouped, "image") == ["Reshape"] and fed_by(single, "image") == ["Transpose"]
@@ -116,13 +126,8 @@ def test_the_picture_is_read_to_the_last_bit(canvases):
 
 
 def test_heads_become_products_with_the_same_answers(canvases, monkeypatch):
-    content = fp32_of(NanoNet())
-    measured = calibrate(content, canvases, False)
-    made = quantize(content, measured, SCHEME)
-    monkeypatch.setattr("perception.quantize.heads_last", lambda *_: None)
-    usual = quantize(content, measured, SCHEME)
-    kinds = [n.op_type for n in onnx.load_from_string(made).graph.node]
-    assert kinds.count("MatMul") == 2  # of boxes and classes together, and of surfaces
+    made, usual = with_and_without(canvases, monkeypatch, "perception.quantize.heads_last")
+    assert kinds_of(made).count("MatMul") == 2  # of boxes and classes together, and of surfaces
     names = {"/net/heat/Conv", "/net/box/Conv", "/net/mask/Conv"}
     assert names & {n.name for n in head_convolutions(onnx.load_from_string(usual))} == names
     assert not names & {n.name for n in onnx.load_from_string(made).graph.node}
@@ -133,15 +138,9 @@ def test_heads_become_products_with_the_same_answers(canvases, monkeypatch):
 
 
 def test_layers_that_look_at_the_same_are_one_with_the_same_answers(canvases, monkeypatch):
-    content = fp32_of(NanoNet())
-    measured = calibrate(content, canvases, False)
-    made = quantize(content, measured, SCHEME)
-    monkeypatch.setattr("perception.quantize.twins_together", lambda *_: None)
-    apart = quantize(content, measured, SCHEME)
-    counts = [
-        sum(n.op_type == "Conv" for n in onnx.load_from_string(c).graph.node) for c in (made, apart)
-    ]
-    assert counts[1] - counts[0] == 1  # the stems of boxes and of surfaces
+    made, apart = with_and_without(canvases, monkeypatch, "perception.quantize.twins_together")
+    # the stems of boxes and of surfaces
+    assert kinds_of(apart).count("Conv") - kinds_of(made).count("Conv") == 1
     for canvas in canvases:
         a, b = (load_bytes(c).infer(canvas) for c in (made, apart))
         for key in ("drivable", "lane", "scores"):  # but for sums at the middle of two steps
@@ -170,14 +169,8 @@ def test_twins_that_round_about_other_zeros_stay_apart(canvases):
 
 
 def test_pixels_are_shuffled_by_rows_to_the_same_surfaces(canvases, monkeypatch):
-    content = fp32_of(NanoNet())
-    measured = calibrate(content, canvases, False)
-    made = quantize(content, measured, SCHEME)
-    monkeypatch.setattr(cpu_layout, "_shuffle_rows", lambda *_: None)
-    usual = quantize(content, measured, SCHEME)
-    for content, count in ((made, 0), (usual, 1)):
-        kinds = [n.op_type for n in onnx.load_from_string(content).graph.node]
-        assert kinds.count("DepthToSpace") == count
+    made, usual = with_and_without(canvases, monkeypatch, "perception.cpu_layout._shuffle_rows")
+    assert [kinds_of(c).count("DepthToSpace") for c in (made, usual)] == [0, 1]
     for canvas in canvases:
         a, b = (load_bytes(c).infer(canvas) for c in (made, usual))
         assert all((a[k] == b[k]).all() for k in a)
