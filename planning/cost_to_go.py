@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from data.compiled import compiled
 from planning.footprint import Field
 
+F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 UNITS = 64  # whole-number cost of a step to the next cell at no extra cost
+_MOST = 60.0  # most that a metre may cost more
 _ROOT_HALF = math.sqrt(0.5)
 
 
@@ -30,47 +32,62 @@ def penalty(clear_m: float, soft_m: float, weight: float) -> float:
 
 
 @compiled
-def _step_costs(field: Field, block: int, disc_m: float, soft_m: float,
-                weight: float) -> NDArray[np.int32]:  # fmt: skip
-    """Units per straight step of each block of cells, with a border; 0 cannot be passed."""
-    rows, cols = field.near_m.shape
-    out = np.zeros((-(-rows // block) + 2, -(-cols // block) + 2), np.int32)
+def _step_costs(field: Field, block: int, disc_m: float, soft_m: float, weight: float, i: int,
+                scratch: F32, out: NDArray[np.int32]) -> None:  # fmt: skip
+    """Units per straight step of each block of cells of the ``i``-th row of blocks; 0 cannot be
+    passed. ``scratch``: (2, columns of cells)."""
+    cols = field.near_m.shape[1]
+    low, high = i * block, min((i + 1) * block, field.near_m.shape[0])
     # the axle may be off the cell's centre, the nearest obstacle's side nearer than its centre
     need = disc_m - (_ROOT_HALF - 0.5) * field.cell_m - 1e-6
-    for i in range(out.shape[0] - 2):
-        for j in range(out.shape[1] - 2):
-            near, least = 0.0, 1e18
-            for r in range(i * block, min((i + 1) * block, rows)):
-                for c in range(j * block, min((j + 1) * block, cols)):
-                    near = max(near, field.near_m[r, c])
-                    least = min(least, field.extra[r, c])
-            if near >= need:
-                more = least + penalty(near - 0.5 * field.cell_m - disc_m, soft_m, weight)
-                out[i + 1, j + 1] = int(UNITS * (1.0 + min(more, 60.0)))
-    return out
+    most, spare, other = field.near_m[low], scratch[0], scratch[1]
+    for r in range(low + 1, high):  # into an array not read: several columns at once
+        row = field.near_m[r]
+        for c in range(cols):
+            spare[c] = most[c] if most[c] > row[c] else row[c]
+        most, spare, other = spare, other, spare
+    for j in range(len(out)):
+        first, end = j * block, min((j + 1) * block, cols)
+        near = most[first]
+        for c in range(first + 1, end):
+            near = most[c] if most[c] > near else near
+        out[j] = 0
+        if near >= need:
+            least = field.extra[low, first]
+            for r in range(low, high):
+                for c in range(first, end):
+                    value = field.extra[r, c]
+                    least = value if value < least else least
+            more = least + penalty(near - 0.5 * field.cell_m - disc_m, soft_m, weight)
+            out[j] = int(UNITS * (1.0 + min(more, _MOST)))
 
 
 @compiled
-def cost_to_go(field: Field, block: int, disc_m: float, soft_m: float, weight: float, x: float,
-               y: float) -> F64:  # fmt: skip
-    """Cost in metres from each block of cells to the point (x, y); inf where there is no way.
+def _octile(rows: int, cols: int) -> int:
+    """Units to a block so many rows and columns away, at no extra cost."""
+    few, many = min(abs(rows), abs(cols)), max(abs(rows), abs(cols))
+    return UNITS * (many - few) + int(2 * UNITS * _ROOT_HALF) * few
 
-    Dijkstra over eight neighbours with buckets of whole-number cost (Dial 1969). Returns an
-    array with a border of inf: entry (i + 1, j + 1) is of the block of cells (i, j).
+
+@compiled
+def _spread(field: Field, block: int, disc_m: float, soft_m: float, weight: float, first: int,
+            last: int, cost: NDArray[np.int32]) -> None:  # fmt: skip
+    """Fill in ``cost`` (rows, cols), -1 where there is none: units to the block ``first``.
+
+    ``last``: the block a way is wanted from, 0 for all. Blocks are flat indices, with the border.
     """
-    step = _step_costs(field, block, disc_m, soft_m, weight)
-    rows, cols = step.shape
-    flat = step.ravel()
-    side = block * field.cell_m
-    first = (int(y / side) + 1) * cols + int(x / side) + 1
-    cost = np.full(rows * cols, -1, np.int32)
-    best = np.full(rows * cols, 2**30, np.int32)
-    buckets = 1
-    while buckets <= flat.max() * 1.5:
+    rows, cols = cost.shape
+    step, known = np.zeros((rows, cols), np.int32), np.zeros(rows, np.bool_)
+    known[0] = known[-1] = True
+    scratch = np.empty((2, field.near_m.shape[1]), np.float32)
+    units, settled, best = step.ravel(), cost.ravel(), np.full(rows * cols, 2**30, np.int32)
+    buckets = 1  # more than keys in the queue lie apart
+    while buckets <= UNITS * (1.0 + min(weight + field.most_extra, _MOST)) * (3.0 if last else 1.5):
         buckets *= 2
     head = np.full(buckets, -1, np.int32)
     link, entry = np.empty(8 * rows * cols + 1, np.int32), np.empty(8 * rows * cols + 1, np.int32)
-    head[0], link[0], entry[0], n, waiting, now = 0, -1, first, 1, 1, 0
+    now = _octile(first // cols - last // cols, first % cols - last % cols) if last else 0
+    head[now % buckets], link[0], entry[0], n, waiting = 0, -1, first, 1, 1
     best[first] = 0
     moves = np.array([1, -1, cols, -cols, cols + 1, cols - 1, -cols + 1, -cols - 1])
     while waiting > 0:
@@ -81,25 +98,54 @@ def cost_to_go(field: Field, block: int, disc_m: float, soft_m: float, weight: f
         head[now % buckets] = link[at]
         waiting -= 1
         node = entry[at]
-        if cost[node] >= 0:
+        if settled[node] >= 0:
             continue
-        cost[node] = now
+        settled[node] = best[node]
+        if node == last:
+            break
+        for i in range(node // cols - 1, node // cols + 2):
+            if not known[i]:  # row by row, when first looked at
+                row = step[i, 1:-1]
+                _step_costs(field, block, disc_m, soft_m, weight, i - 1, scratch, row)
+                known[i] = True
         for k in range(8):
             to = node + moves[k]
-            if flat[to] == 0 or cost[to] >= 0:
+            if units[to] == 0 or settled[to] >= 0:
                 continue
-            length = flat[node] + flat[to]
-            new = now + (length // 2 if k < 4 else int(length * _ROOT_HALF))
+            length = units[node] + units[to]
+            new = best[node] + (length // 2 if k < 4 else int(length * _ROOT_HALF))
             if new < best[to]:
-                best[to] = new
-                link[n], entry[n], head[new % buckets] = head[new % buckets], to, n
+                best[to] = key = new
+                if last:
+                    key += _octile(to // cols - last // cols, to % cols - last % cols)
+                link[n], entry[n], head[key % buckets] = head[key % buckets], to, n
                 n += 1
                 waiting += 1
-    out = np.full(rows * cols, np.inf)
-    for i in range(rows * cols):
-        if cost[i] >= 0:
-            out[i] = cost[i] * side / UNITS
-    return out.reshape(rows, cols)
+
+
+@compiled
+def cost_to_go(field: Field, block: int, disc_m: float, soft_m: float, weight: float, x: float,
+               y: float, from_x: float, from_y: float) -> F64:  # fmt: skip
+    """Cost in metres from each block of cells to the point (x, y); inf where there is no way.
+
+    Dijkstra over eight neighbours with buckets of whole-number cost (Dial 1969). Given a point
+    (from_x, from_y), and not NaN, A*: only blocks that may lie on the cheapest way from there
+    are looked at, the others stay inf. Returns an array with a border of inf: entry
+    (i + 1, j + 1) is of the block of cells (i, j).
+    """
+    rows, cols = -(-field.near_m.shape[0] // block) + 2, -(-field.near_m.shape[1] // block) + 2
+    side = block * field.cell_m
+    first, last = (int(y / side) + 1) * cols + int(x / side) + 1, 0
+    if not math.isnan(from_x):
+        last = (int(from_y / side) + 1) * cols + int(from_x / side) + 1
+    cost = np.full((rows, cols), -1, np.int32)
+    _spread(field, block, disc_m, soft_m, weight, first, last, cost)
+    out = np.full((rows, cols), np.inf)
+    for i in range(rows):
+        for j in range(cols):
+            if cost[i, j] >= 0:
+                out[i, j] = cost[i, j] * side / UNITS
+    return out
 
 
 @compiled

@@ -248,7 +248,7 @@ def survey(
     np.copyto(kind, Cell.LANE_LINE, where=(kind == Cell.ROAD) & (line > 0))
     _paint(kind, objects, spec)
     shut = (kind == Cell.OFF_ROAD) | (kind == Cell.OBSTACLE) | (hidden & (kind == Cell.UNKNOWN))
-    clearance = np.asarray(run(distance_m, ~shut, spec.resolution_m, NEVER_M, 0.5))
+    clearance = np.asarray(run(distance_m, shut, spec.resolution_m, NEVER_M, 0.5))
     cost = np.full(kind.shape, np.inf, np.float32)
     if corridor is not None:
         cost = _costs(kind, line, clearance, corridor, first, spec, vehicle, config)

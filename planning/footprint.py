@@ -19,7 +19,7 @@ from data.compiled import compiled, run
 from planning.grid_kernels import distance_m
 
 F32 = NDArray[np.float32]
-I32 = NDArray[np.int32]
+U16 = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
 
 FAR_M = 1e4  # distance where nothing is occupied
@@ -31,15 +31,18 @@ class Field(NamedTuple):
     """Obstacles of a grid.
 
     Attributes:
-        total: (rows, cols + 1) int32, occupied cells of the row left of a column.
+        total: (rows, cols + 1) uint16, occupied cells of the row left of a column; they may run
+            over, as a body covers fewer.
         near_m: (rows, cols) float32, centre to centre of the nearest occupied cell.
         extra: (rows, cols) float32 >= 0, cost added per metre of the rear axle's way.
+        most_extra: the greatest of it.
         cell_m: side of a cell.
     """
 
-    total: I32
+    total: U16
     near_m: F32
     extra: F32
+    most_extra: float
     cell_m: float
 
 
@@ -52,15 +55,15 @@ class Body(NamedTuple):
 
 
 @compiled
-def _left_of(occupied: Mask) -> I32:
+def _left_of(occupied: Mask) -> U16:
     """See ``Field.total``."""
     rows, cols = occupied.shape
-    total = np.empty((rows, cols + 1), np.int32)
+    total = np.empty((rows, cols + 1), np.uint16)
     for r in range(rows):
-        so_far = np.int32(0)
+        so_far = np.uint16(0)
         total[r, 0] = so_far
         for c in range(cols):
-            so_far += np.int32(occupied[r, c])
+            so_far = np.uint16(so_far + occupied[r, c])
             total[r, c + 1] = so_far
     return total
 
@@ -68,11 +71,12 @@ def _left_of(occupied: Mask) -> I32:
 def field_of(occupied: Mask, cell_m: float, extra: F32 | None = None) -> Field:
     """Distances (exact, Euclidean) and running sums of a (rows, cols) grid of obstacles."""
     rows, cols = occupied.shape
+    most_extra = 0.0 if extra is None else float(extra.max())
     if extra is None:
         extra = np.zeros((rows, cols), np.float32)
     total = np.asarray(run(_left_of, occupied))
-    near_m = np.asarray(run(distance_m, ~occupied, cell_m, FAR_M, 0.0))
-    return Field(total, near_m, extra, cell_m)
+    near_m = np.asarray(run(distance_m, occupied, cell_m, FAR_M, 0.0))
+    return Field(total, near_m, extra, most_extra, cell_m)
 
 
 @compiled
@@ -102,7 +106,7 @@ def _hits_cells(field: Field, x: float, y: float, ux: float, uy: float, cos: flo
                 right = max(right, min(a, b))
         first = max(int((x + left) / cell), 0)
         end = min(int((x + right) / cell), field.near_m.shape[1] - 1) + 1
-        if field.total[r, end] > field.total[r, first]:
+        if field.total[r, end] != field.total[r, first]:
             return True
     return False
 
@@ -166,6 +170,24 @@ def far_enough(field: Field, body: Body) -> float:
     """``room`` from which on nothing is within half a metre of the body."""
     third = body.half_length_m / 3
     return math.sqrt(third**2 + body.half_width_m**2) + 2 * _ROOT_HALF * field.cell_m + 0.5
+
+
+@compiled
+def touches_between(field: Field, body: Body, before: NDArray[np.float64],
+                    pose: NDArray[np.float64]) -> float:  # fmt: skip
+    """``room`` at a pose (x, y, yaw) of a curve; -1 also where a corner touches something on the
+    way there from the pose ``before``, which may be the same."""
+    x, y, yaw = pose
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    here = room(field, body, x, y, cos, sin)
+    if 0 <= here < far_enough(field, body):
+        turn = (yaw - before[2]) * ((x - before[0]) * cos + (y - before[1]) * sin)
+        from_cos, from_sin = math.cos(before[2]), math.sin(before[2])
+        if abs(turn) > 1e-9 and corner_hits(
+            field, body, before[0], before[1], from_cos, from_sin, x, y, cos, sin, turn
+        ):
+            return -1.0
+    return here
 
 
 @compiled

@@ -13,6 +13,8 @@ from data.types import Cell
 Array = NDArray[Any]
 
 _UNKNOWN, _ROAD, _LINE = Cell.UNKNOWN, Cell.ROAD, Cell.LANE_LINE
+_BESIDE, _NONE = 127, 128 * 128  # cells, the most whose squares add up in 16 bits; beyond them
+_AT_ONCE = 32  # cells
 
 
 @compiled
@@ -128,96 +130,157 @@ def fill_wedge(
 
 
 @compiled
-def _along_rows(free: Array) -> Array:
-    """(rows, cols) float32, cells to the nearest one of the own column that is not free; infinite
-    where there is none."""
-    rows, cols = free.shape
+def _from_above(shut: Array) -> Array:
+    """(rows, cols) float32, cells to the nearest shut one of the own column in this row or one
+    before; infinite where there is none."""
+    rows, cols = shut.shape
     one = np.float32(1)
     out = np.empty((rows, cols), np.float32)
     far = np.full(cols, np.inf, np.float32)
     for i in range(rows):
         for j in range(cols):
-            far[j] = far[j] + one if free[i, j] else np.float32(0)
+            far[j] = np.float32(0) if shut[i, j] else far[j] + one
             out[i, j] = far[j]
-    for i in range(rows - 2, -1, -1):
-        for j in range(cols):
-            there = out[i + 1, j] + one
-            out[i, j] = there if there < out[i, j] else out[i, j]
     return out
 
 
 @compiled
-def near_squared(free: Array, most: int) -> Array:
-    """(rows, cols) float32, squared cells to the nearest cell that is not free: exact up to
-    ``most`` cells, more than that or infinite beyond.
+def _along_column(above: Array, below: Array) -> None:
+    """Cells to the nearest shut one of each column for a row, into ``below``: given those for the
+    row after it (infinite for the last one), and the row's ``_from_above``."""
+    one = np.float32(1)
+    for j in range(len(above)):
+        there = below[j] + one
+        below[j] = there if there < above[j] else above[j]
 
-    The least over a row of the squares along it and across (Saito and Toriwaki, "New algorithms
+
+@compiled
+def _squares(along: Array, out: Array) -> None:
+    """Cells squared as int16; ``_NONE`` for more than ``_BESIDE``."""
+    for k in range(len(along)):
+        g = along[k]
+        out[k] = np.int16(g * g) if g <= _BESIDE else np.int16(_NONE)
+
+
+@compiled
+def _beside(square: Array, most: int, padded: Array, least: Array) -> None:
+    """Squared cells to the nearest shut one for a row, exact up to ``most``; into ``least``.
+
+    The least over the row of the squares along it and across (Saito and Toriwaki, "New algorithms
     for Euclidean distance transformation of an n-dimensional digitized picture", 1994), in loops
-    of which a processor does many steps at once.
+    of which a processor does many steps at once: all int16, and longer by up to ``_AT_ONCE``.
+
+    Args:
+        square: (n,) from each cell to the nearest one of its column.
+        padded, least: (n + 2 most + _AT_ONCE), scratch, and (n + _AT_ONCE).
     """
-    own = _along_rows(free)
-    own *= own
-    out = own.copy()
-    cols = free.shape[1]
-    for i in range(free.shape[0]):
-        for d in range(1, min(cols, most + 1)):
-            square = np.float32(d * d)
-            left, right = out[i, : cols - d], out[i, d:]
-            from_right, from_left = own[i, d:], own[i, : cols - d]
-            for k in range(cols - d):
-                there = from_right[k] + square
-                left[k] = there if there < left[k] else left[k]
-            for k in range(cols - d):
-                there = from_left[k] + square
-                right[k] = there if there < right[k] else right[k]
+    n, longer = len(square), -(-len(square) // _AT_ONCE) * _AT_ONCE
+    padded[:most] = _NONE
+    padded[most : most + n] = square
+    padded[most + n : 2 * most + longer] = _NONE
+    least[:longer] = padded[most : most + longer]
+    for d in range(1, most + 1):
+        across = np.int16(d * d)
+        left, right = padded[most - d : most - d + longer], padded[most + d : most + d + longer]
+        for k in range(longer):
+            a, b, best = left[k], right[k], least[k]
+            there = np.int16((a if a < b else b) + across)
+            least[k] = there if there < best else best
+
+
+@compiled
+def near_squared(shut: Array, most: int) -> Array:
+    """(rows, cols) int16, squared cells to the nearest cell that is shut: exact up to ``most``
+    cells (127 or less), more than that beyond."""
+    above = _from_above(shut)
+    rows, cols = shut.shape
+    along = np.full(cols, np.inf, np.float32)
+    out, square = np.empty((rows, cols), np.int16), np.empty(cols, np.int16)
+    least = np.empty(cols + _AT_ONCE, np.int16)
+    padded = np.empty(cols + 2 * most + _AT_ONCE, np.int16)
+    for i in range(rows - 1, -1, -1):
+        _along_column(above[i], along)
+        _squares(along, square)
+        _beside(square, most, padded, least)
+        out[i] = least[:cols]
     return out
 
 
 @compiled
-def distance_m(free: Array, resolution: float, never_m: float, inset: float) -> Array:
-    """(rows, cols) float32 m from each cell's centre to that of the nearest that is not free, less
-    ``inset`` cells (a half: to its near side), exact; ``never_m`` where all are.
+def _lowest(own: Array, at: Array, begins: Array, high: Array, out: Array) -> None:
+    """Squared distances of a stretch of a row into ``out``, by the lower envelope of parabolas
+    (Meijster, Roerdink and Hesselink, "A general algorithm for computing distance transforms in
+    linear time", 2000): where nothing is near it takes less time than ``_beside``.
 
-    Along the columns, then the lower envelope of each row's parabolas (Meijster, Roerdink and
-    Hesselink, "A general algorithm for computing distance transforms in linear time", 2000).
+    ``own``: cells to the nearest shut one of each column; ``at``, ``begins``, ``high``: scratch.
     """
-    rows, cols = free.shape
-    along = _along_rows(free)
-    out = np.full((rows, cols), never_m, np.float32)
-    at, begins, high = np.empty(cols + 1, np.int64), np.empty(cols + 1), np.empty(cols + 1)
-    squared = np.empty(cols, np.float32)
-    step, less = np.float32(resolution), np.float32(inset)
-    for i in range(rows):
-        own = along[i]
-        count = 0
-        for u in range(cols):
-            g = own[u]
-            if not g < np.inf:
-                continue
-            if g == 0 and 0 < u < cols - 1 and own[u - 1] + own[u + 1] == 0:
-                continue  # amid shut cells: nearest to none but itself
-            h = np.float64(g) * np.float64(g) + u * u
-            while count > 0 and h - high[count - 1] <= begins[count - 1] * (
-                2 * (u - at[count - 1])
-            ):
-                count -= 1
-            begins[count] = (h - high[count - 1]) / (2 * (u - at[count - 1])) if count > 0 else -1.0
-            at[count], high[count] = u, h
-            count += 1
-        if count == 0:
+    cols, count = len(own), 0
+    for u in range(cols):
+        g = own[u]
+        if not g < np.inf:
             continue
-        for k in range(count):
-            first = max(int(np.ceil(begins[k])), 0) if k > 0 else 0
-            end = min(int(np.ceil(begins[k + 1])), cols) if k + 1 < count else cols
-            s, g = at[k], own[at[k]]
-            square = g * g
-            for u in range(first, end):
-                d = np.float32(u - s)
-                squared[u] = square + d * d
+        h = np.float64(g) * np.float64(g) + u * u
+        while count > 0 and h - high[count - 1] <= begins[count - 1] * (2 * (u - at[count - 1])):
+            count -= 1
+        begins[count] = (h - high[count - 1]) / (2 * (u - at[count - 1])) if count > 0 else -1.0
+        at[count], high[count] = u, h
+        count += 1
+    if count == 0:
+        out[:] = np.inf
+    for k in range(count):
+        first = max(int(np.ceil(begins[k])), 0) if k > 0 else 0
+        end = min(int(np.ceil(begins[k + 1])), cols) if k + 1 < count else cols
+        s, square = at[k], own[at[k]] * own[at[k]]
+        for u in range(first, end):
+            d = np.float32(u - s)
+            out[u] = square + d * d
+
+
+@compiled
+def distance_m(shut: Array, resolution: float, never_m: float, inset: float) -> Array:
+    """(rows, cols) float32 m from each cell's centre to that of the nearest that is shut, less
+    ``inset`` cells (a half: to its near side), exact; ``never_m`` where none is.
+
+    Along the columns, then along the rows, a stretch of free cells at a time: nothing beyond the
+    shut cells that end it is nearer.
+    """
+    rows, cols = shut.shape
+    above = _from_above(shut)
+    along = np.full(cols, np.inf, np.float32)
+    out = np.empty((rows, cols), np.float32)
+    at, begins, high = np.empty(cols, np.int64), np.empty(cols), np.empty(cols)
+    squared, square = np.empty(cols, np.float32), np.empty(cols, np.int16)
+    least = np.empty(cols + _AT_ONCE, np.int16)
+    padded = np.empty(cols + 2 * _BESIDE + _AT_ONCE, np.int16)
+    step, less, never = np.float32(resolution), np.float32(inset), np.float32(never_m)
+    for i in range(rows - 1, -1, -1):
+        _along_column(above[i], along)
+        _squares(along, square)
+        end = 0
+        while end < cols:
+            first = end
+            while end < cols and not shut[i, end]:
+                end += 1
+            if end > first:
+                a, b = max(first - 1, 0), min(end + 1, cols)
+                far = np.int16(0)
+                for u in range(a, b):
+                    far = max(far, square[u])
+                most = int(np.sqrt(far))
+                if first > 0 and end < cols:
+                    most = min(most, (end - first + 1) // 2)
+                if most <= _BESIDE:
+                    _beside(square[a:b], most, padded, least)
+                    for u in range(a, b):
+                        squared[u] = least[u - a]
+                else:
+                    _lowest(along[a:b], at, begins, high, squared[a:b])
+            if end < cols:
+                squared[end] = 0
+                end += 1
         for u in range(cols):
-            cells = np.sqrt(squared[u])
-            m = max(step * (cells - less), np.float32(0))
-            out[i, u] = m if own[u] > 0 else np.float32(0)
+            m = max(step * (np.sqrt(squared[u]) - less), np.float32(0))
+            out[i, u] = min(m, never)
     return out
 
 
@@ -235,7 +298,7 @@ def costs(
     """
     edge_m, edge, line_m, beside, crossing, centre, outside, tight = weights
     rows, cols = kind.shape
-    to_line = near_squared(line == 0, int(line_m / resolution + 1.5))
+    to_line = near_squared(line != 0, int(line_m / resolution + 1.5))
     out = np.full((rows, cols), np.inf, np.float32)
     for i in range(rows):
         for j in range(cols):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from data.compiled import run
 from data.errors import InputError
+from planning.direct import direct_way
 from planning.footprint import FAR_M, Body, Field, clearance, field_of, room
 from planning.hybrid_search import (
     backwards,
@@ -272,8 +273,19 @@ def _search(task: _Task) -> tuple[PathStatus, str, F64, int]:
     area, v, config = task.field, task.vehicle, task.config
     rules = _rules(task, 1)
     disc_m = min(v.half_width_m, v.front_m, v.rear_m)
-    to_goal = costs_to(area, rules, disc_m, task.goal)
     narrow = f"no way from start to goal for a vehicle {v.width_m:.2f} m wide"
+    if config.refine:
+        cheapest = costs_to(area, rules, disc_m, task.goal, task.start)
+        if not reaches(cheapest, rules, task.start):
+            return PathStatus.BLOCKED, narrow, _NO_POSES, 0
+        limit_1pm = _SMOOTH_SHARE * v.max_curvature_1pm
+        way = run(
+            direct_way, area, task.body, rules, disc_m, cheapest, task.start, task.goal,
+            config.step_m, limit_1pm,
+        )  # fmt: skip
+        if len(way):
+            return PathStatus.OK, "", way, 0
+    to_goal = costs_to(area, rules, disc_m, task.goal)
     if not reaches(to_goal, rules, task.start):
         return PathStatus.BLOCKED, narrow, _NO_POSES, 0
 

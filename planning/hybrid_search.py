@@ -167,10 +167,11 @@ def reaches(to_go: F64, rules: Rules, pose: F64) -> bool:
     return math.isfinite(run(estimate, to_go, rules.block_m, pose[0], pose[1]))
 
 
-def costs_to(area: Field, rules: Rules, disc_m: float, pose: F64) -> F64:
-    """``cost_to_go`` of a pose's place."""
+def costs_to(area: Field, rules: Rules, disc_m: float, pose: F64, only: F64 | None = None) -> F64:
+    """``cost_to_go`` of a pose's place: from everywhere, or from the pose ``only``."""
     block = round(rules.block_m / area.cell_m)
-    args = (area, block, disc_m, rules.soft_m, rules.soft_weight, pose[0], pose[1])
+    x, y = (math.nan, math.nan) if only is None else (float(only[0]), float(only[1]))
+    args = (area, block, disc_m, rules.soft_m, rules.soft_weight, pose[0], pose[1], x, y)
     return np.asarray(run(cost_to_go, *args))
 
 

@@ -124,4 +124,4 @@ def with_costs(space: Space, cost: NDArray[np.float32]) -> Space:
     with np.errstate(invalid="ignore"):
         more = np.minimum(np.nan_to_num(cost - 1, posinf=_EXTRA), _EXTRA)
     extra[:, first : first + len(cost)] = more.T
-    return Space(space.field._replace(extra=extra), space.body, space.corner_m)
+    return Space(space.field._replace(extra=extra, most_extra=_EXTRA), space.body, space.corner_m)

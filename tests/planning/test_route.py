@@ -68,6 +68,7 @@ def route_over(seen: Survey, goal_x: float, config: RouteConfig | None = None, l
 
 
 CHICANE = ((13.0, 15.0, -6.0, 1.5), (24.0, 26.0, -1.5, 6.0))
+TIGHT = ((13.0, 15.0, -6.0, 3.0), (25.0, 27.0, -3.0, 6.0))
 
 
 def test_a_free_road_needs_no_search():
@@ -76,10 +77,12 @@ def test_a_free_road_needs_no_search():
     assert route.curve.x_m[-1] == pytest.approx(40.0, abs=0.6)
 
 
-def test_a_chicane_is_driven_by_the_kinematic_search_without_a_touch():
-    seen = survey_of(*CHICANE)
+@pytest.mark.parametrize(("walls", "searches"), [(CHICANE, False), (TIGHT, True)])
+def test_a_chicane_is_driven_without_a_touch(walls, searches):
+    seen = survey_of(*walls)
+    assert len(route_over(seen, 40.0, RouteConfig(max_poses=0)).curve) < 60
     route = route_over(seen, 40.0)
-    assert route.searched > 0
+    assert (route.searched > 0) == searches
     assert route.curve.x_m[-1] > 38
     poses = zip(route.curve.x_m, route.curve.y_m, route.curve.yaw_rad, strict=True)
     assert not any(touched(seen, *pose) for pose in poses)
@@ -97,7 +100,7 @@ def test_without_a_search_the_way_ends_before_what_it_would_touch():
 
 @pytest.mark.parametrize(("config", "late"), [(RouteConfig(max_poses=3), False), (None, True)])
 def test_a_search_that_is_ended_says_so(config, late):
-    route = route_over(survey_of(*CHICANE), 40.0, config, late)
+    route = route_over(survey_of(*TIGHT), 40.0, config, late)
     assert route.unfinished and route.failed is not None
 
 
