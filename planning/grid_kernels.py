@@ -15,6 +15,7 @@ Array = NDArray[Any]
 _UNKNOWN, _ROAD, _LINE = Cell.UNKNOWN, Cell.ROAD, Cell.LANE_LINE
 _BESIDE, _NONE = 127, 128 * 128  # cells, the most whose squares add up in 16 bits; beyond them
 _AT_ONCE = 32  # cells
+_LOOK = 8  # steps between looks at how far away anything still is
 
 
 @compiled
@@ -179,8 +180,15 @@ def _beside(square: Array, most: int, padded: Array, least: Array) -> None:
     padded[most : most + n] = square
     padded[most + n : 2 * most + longer] = _NONE
     least[:longer] = padded[most : most + longer]
+    farthest = np.int16(_NONE)
     for d in range(1, most + 1):
         across = np.int16(d * d)
+        if d % _LOOK == 0:
+            farthest = np.int16(0)
+            for k in range(n):
+                farthest = least[k] if least[k] > farthest else farthest
+        if across >= farthest:
+            break  # nothing across is nearer than what was found
         left, right = padded[most - d : most - d + longer], padded[most + d : most + d + longer]
         for k in range(longer):
             a, b, best = left[k], right[k], least[k]
