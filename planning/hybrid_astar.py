@@ -1,9 +1,11 @@
 """A way from pose to pose that a car-like vehicle can drive, by hybrid A* over a grid.
 
-Dolgov, Thrun, Montemerlo and Diebel 2008: A* over exact poses, kept once a bin of place and
-heading; estimates from the grid round the obstacles and from steering without any; curves to
-the goal tried on the way. A fine search follows where the coarse one finds nothing. What is
-found is cut short by curves of least length, then smoothed where that keeps it clear.
+First the cheapest way over the grid is let settle and proved, see ``direct``; on roads that is
+all there is to do. Else the search (Dolgov, Thrun, Montemerlo and Diebel 2008): A* over exact
+poses, kept once a bin of place and heading; estimates from the grid round the obstacles and from
+steering without any; curves to the goal tried on the way. A fine search follows where the coarse
+one finds nothing. What is found is cut short by curves of least length, then smoothed where that
+keeps it clear.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class HybridConfig:
     steer_m: cost of turning the wheel from straight to its limit, in metres.
     greed: weight of the estimate, 1 or more: a greater one is faster and less direct.
     step_m: greatest distance between poses of the result.
-    refine: cut the found way short and smooth it.
+    refine: try the direct way first; cut a way that was searched short, and smooth it.
     thorough: where nothing is found, search again with finer bins and look closely at gaps.
     """
 
@@ -102,7 +104,7 @@ class DrivenPath:
             last pose is the goal where OK.
         curvature_1pm: (n,), positive to the left of the vehicle.
         min_clearance_m: least distance of the body to an occupied cell; inf where none is.
-        expanded: poses looked at.
+        expanded: poses looked at; 0 where no search was needed.
         search_ms: all that was done, distances to obstacles included.
     """
 
@@ -254,7 +256,7 @@ def plan_over(
     ):
         margin /= 2
     body = body_of(vehicle, margin if margin > 1e-3 else 0.0)
-    return _search(_Task(field, body, start, goal, vehicle, config, late))
+    return _planned(_Task(field, body, start, goal, vehicle, config, late))
 
 
 def _rules(task: _Task, fine: int) -> Rules:
@@ -269,25 +271,38 @@ def _rules(task: _Task, fine: int) -> Rules:
     )  # fmt: skip
 
 
-def _search(task: _Task) -> tuple[PathStatus, str, F64, int]:
-    area, v, config = task.field, task.vehicle, task.config
-    rules = _rules(task, 1)
-    disc_m = min(v.half_width_m, v.front_m, v.rear_m)
-    narrow = f"no way from start to goal for a vehicle {v.width_m:.2f} m wide"
+def _too_narrow(vehicle: Vehicle) -> tuple[PathStatus, str, F64, int]:
+    reason = f"no way from start to goal for a vehicle {vehicle.width_m:.2f} m wide"
+    return PathStatus.BLOCKED, reason, _NO_POSES, 0
+
+
+def _planned(task: _Task) -> tuple[PathStatus, str, F64, int]:
+    """The direct way, or else what the search finds."""
+    v, config, rules = task.vehicle, task.config, _rules(task, 1)
     if config.refine:
-        cheapest = costs_to(area, rules, disc_m, task.goal, task.start)
-        if not reaches(cheapest, rules, task.start):
-            return PathStatus.BLOCKED, narrow, _NO_POSES, 0
-        limit_1pm = _SMOOTH_SHARE * v.max_curvature_1pm
+        disc_m = _disc_m(v)
+        to_goal = costs_to(task.field, rules, disc_m, task.goal, task.start)
+        if not reaches(to_goal, rules, task.start):
+            return _too_narrow(v)
         way = run(
-            direct_way, area, task.body, rules, disc_m, cheapest, task.start, task.goal,
-            config.step_m, limit_1pm,
+            direct_way, task.field, task.body, rules, disc_m, to_goal, task.start, task.goal,
+            config.step_m, _SMOOTH_SHARE * v.max_curvature_1pm,
         )  # fmt: skip
         if len(way):
-            return PathStatus.OK, "", way, 0
+            return PathStatus.OK, "", np.asarray(way), 0
+    return _searched(task, rules)
+
+
+def _disc_m(vehicle: Vehicle) -> float:
+    """Radius of the largest disc about the rear axle that the vehicle covers."""
+    return min(vehicle.half_width_m, vehicle.front_m, vehicle.rear_m)
+
+
+def _searched(task: _Task, rules: Rules) -> tuple[PathStatus, str, F64, int]:
+    area, v, config, disc_m = task.field, task.vehicle, task.config, _disc_m(task.vehicle)
     to_goal = costs_to(area, rules, disc_m, task.goal)
     if not reaches(to_goal, rules, task.start):
-        return PathStatus.BLOCKED, narrow, _NO_POSES, 0
+        return _too_narrow(v)
 
     @functools.cache
     def hopeless() -> bool:
@@ -310,7 +325,7 @@ def _search(task: _Task) -> tuple[PathStatus, str, F64, int]:
             break
     if search.code == EXHAUSTED:
         if hopeless():
-            return PathStatus.BLOCKED, narrow, _NO_POSES, expanded
+            return (*_too_narrow(v)[:3], expanded)
         how = "" if config.reverse else " without reversing"
         reason = f"no way from start to goal that can be steered{how}"
         return PathStatus.BLOCKED, reason, _NO_POSES, expanded
