@@ -112,6 +112,19 @@ def _hits_cells(field: Field, x: float, y: float, ux: float, uy: float, cos: flo
 
 
 @compiled
+def _near_line(field: Field, body: Body, x: float, y: float, cos: float, sin: float) -> float:
+    """About how far the long middle line of a rectangle about (x, y), inside the grid, is from the
+    nearest obstacle's centre: least of three thirds' middles."""
+    rows, cols = field.near_m.shape
+    near, third = 1e9, 2.0 / 3.0 * body.half_length_m
+    for i in range(-1, 2):
+        c = min(int((x + i * third * cos) / field.cell_m), cols - 1)
+        r = min(int((y + i * third * sin) / field.cell_m), rows - 1)
+        near = min(near, field.near_m[r, c])
+    return near
+
+
+@compiled
 def room(field: Field, body: Body, x: float, y: float, cos: float, sin: float) -> float:
     """-1 where the rectangle of the rear axle at (x, y) touches something; else about how far
     its long middle line is from the nearest obstacle's centre, in m.
@@ -123,12 +136,7 @@ def room(field: Field, body: Body, x: float, y: float, cos: float, sin: float) -
     uy = abs(sin) * length + abs(cos) * width
     if not (cx - ux >= 0 and cy - uy >= 0 and cx + ux <= cols * cell and cy + uy <= rows * cell):
         return -1.0
-    near = 1e9
-    third = 2.0 / 3.0 * length
-    for i in range(-1, 2):
-        c = min(int((cx + i * third * cos) / cell), cols - 1)
-        r = min(int((cy + i * third * sin) / cell), rows - 1)
-        near = min(near, field.near_m[r, c])
+    near = _near_line(field, body, cx, cy, cos, sin)
     # half a diagonal from the point to its cell's centre, and as much to the obstacle's corner
     if near - 2 * _ROOT_HALF * cell >= math.sqrt((length / 3) ** 2 + width**2):
         return near
@@ -276,16 +284,23 @@ def clearance(field: Field, body: Body, poses: NDArray[np.float64], cap: float) 
     slack = math.sqrt((body.half_length_m / 3) ** 2 + body.half_width_m**2)
     slack += 2 * _ROOT_HALF * field.cell_m
     near = np.empty(len(poses))
+    wide, high = field.near_m.shape[1] * field.cell_m, field.near_m.shape[0] * field.cell_m
+    length, width = body.half_length_m, body.half_width_m
     for k in range(len(poses)):
-        x, y, yaw = poses[k]
-        near[k] = room(field, body, x, y, math.cos(yaw), math.sin(yaw))
-        if near[k] < 0:
+        cos, sin = math.cos(poses[k, 2]), math.sin(poses[k, 2])
+        x, y = poses[k, 0] + body.middle_m * cos, poses[k, 1] + body.middle_m * sin
+        ux, uy = abs(cos) * length + abs(sin) * width, abs(sin) * length + abs(cos) * width
+        if not (x >= ux and y >= uy and x + ux <= wide and y + uy <= high):
             return 0.0
+        near[k] = _near_line(field, body, x, y, cos, sin)
     first = int(near.argmin())  # likely the nearest: then most others need no look
     best = cap
-    if near[first] - slack < best and near[first] < FAR_M:
-        best = _gap(field, body, poses[first], min(best, near[first] + field.cell_m))
-    for k in range(len(poses)):
-        if near[k] - slack < best and near[k] < FAR_M:
-            best = _gap(field, body, poses[k], best)
+    for k in range(-1, len(poses)):
+        i = first if k < 0 else k
+        if near[i] - slack < best:
+            x, y, yaw = poses[i]
+            if room(field, body, x, y, math.cos(yaw), math.sin(yaw)) < 0:
+                return 0.0
+            if near[i] < FAR_M:
+                best = _gap(field, body, poses[i], min(best, near[i] + field.cell_m))
     return best

@@ -241,21 +241,21 @@ def plan_over(
         Status, reason, (n, 5) x, y, yaw, direction and curvature, and the poses looked at.
     """
     rows, cols = field.near_m.shape
-    for name, pose, status in (
+    ends = (
         ("start", start, PathStatus.START_BLOCKED),
         ("goal", goal, PathStatus.GOAL_BLOCKED),
-    ):
+    )
+    for name, pose, status in ends:
         if not (0 <= pose[0] < cols * field.cell_m and 0 <= pose[1] < rows * field.cell_m):
             return status, f"{name} lies outside the map", _NO_POSES, 0
-        if not _fits(field, body_of(vehicle), pose):
+    margin = config.margin_m
+    while not all(_fits(field, body_of(vehicle, margin), p) for p in (start, goal)):
+        if margin == 0.0:
+            name, status = next((n, s) for n, p, s in ends if not _fits(field, body_of(vehicle), p))
             what = "touches an obstacle, unknown ground or the map's border"
             return status, f"the vehicle at the {name} {what}", _NO_POSES, 0
-    margin = config.margin_m
-    while margin > 1e-3 and not all(
-        _fits(field, body_of(vehicle, margin), p) for p in (start, goal)
-    ):
-        margin /= 2
-    body = body_of(vehicle, margin if margin > 1e-3 else 0.0)
+        margin = margin / 2 if margin > 2e-3 else 0.0
+    body = body_of(vehicle, margin)
     return _planned(_Task(field, body, start, goal, vehicle, config, late))
 
 
