@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 _STEP_BINS = 1.5  # bins of the search between coarse points
 _REACH = (1.35, 0.9)  # turning radii, coarse and fine: wiggles shorter than this are ironed out
 _ROUNDS, _PULL, _TETHER = (6, 2), (0.03, 0.01), 0.1
-_ROOM_SHARE = 0.6  # of ``Rules.soft_m`` wanted beside the body
+_ROOM_SHARE, _MOST_ROOM = 0.6, 0.5  # of ``Rules.soft_m`` wanted beside the body; half widths
 _LEAST = 12  # points worth it
 _SLACK = 0.25  # of a block: so exact are costs to go
 _HOPELESS = 1.5  # times the limit: not ironed out by finer steps
@@ -162,6 +162,7 @@ def direct_way(field: Field, body: Body, rules: Rules, disc_m: float, to_go: F64
     if len(way) == 0:
         return none
     way = _taut(field, rules, disc_m, to_go, way)
+    want_m = min(_ROOM_SHARE * rules.soft_m, _MOST_ROOM * body.half_width_m)
     poses, curvature = none, np.empty(0)
     for fine in range(2):
         way = _spaced(way, _SPARE * step_m if fine else _STEP_BINS * rules.bin_m, start, goal)
@@ -172,7 +173,7 @@ def direct_way(field: Field, body: Body, rules: Rules, disc_m: float, to_go: F64
         step = math.hypot(way[1, 0] - way[0, 0], way[1, 1] - way[0, 1])
         way = settled(
             field, body, way, held, 1.0, _REACH[fine] / rules.curvature / step, _PULL[fine],
-            _TETHER, True, _ROOM_SHARE * rules.soft_m, _ROUNDS[fine],
+            _TETHER, True, want_m, _ROUNDS[fine],
         )  # fmt: skip
         poses, curvature = poses_along(way, start, goal, 1.0)
         if np.abs(curvature).max() > limit_1pm * (1.0 if fine else _HOPELESS):

@@ -14,6 +14,7 @@ from planning.footprint import field_of
 from planning.hybrid_astar import HybridConfig, PathStatus, body_of, plan_path
 from planning.hybrid_search import costs_to
 from planning.lattice import Rules
+from planning.vehicle import Vehicle
 from tools.bench_plan_check import judge
 from tools.bench_plan_maps import CELL_M, VEHICLE, make_cases
 
@@ -152,6 +153,23 @@ def test_a_way_is_taken_only_when_it_is_proved(boxes, goal, found):
         seen = judge(occupied, CELL_M, way[:, :4], VEHICLE)
         assert seen.hits == 0 and seen.tight_share == 0
         assert np.abs(way[:, 4]).max() <= LIMIT_1PM
+
+
+def test_a_rover_asks_for_no_more_room_than_fits_its_size():
+    """0.25 m wide, among boxes of up to 0.65 m, on cells of 5 cm."""
+    rover = Vehicle(wheelbase_m=0.3, width_m=0.25, front_m=0.36, rear_m=0.1, max_steer_rad=0.5)
+    rng, searched = np.random.default_rng(1), 0
+    for _ in range(8):
+        occupied = np.zeros((200, 300), bool)
+        for _ in range(25):
+            r, c = rng.integers((10, 30), (190, 270))
+            occupied[r : r + rng.integers(2, 14), c : c + rng.integers(2, 14)] = True
+        goal = (14.2, float(rng.uniform(2, 8)), float(rng.uniform(-0.5, 0.5)))
+        path = plan_path(occupied, 0.05, (0.5, 5.0, 0.0), goal, rover)
+        assert path.status == PathStatus.OK
+        assert judge(occupied, 0.05, path.poses, rover).hits == 0
+        searched += path.expanded > 0
+    assert searched <= 3
 
 
 def test_a_way_much_dearer_than_it_need_be_is_left_to_the_search():
