@@ -252,6 +252,16 @@ def test_distances_are_exact(share_shut, shape):
     assert (near[want > 6] > 36).all()
 
 
+@pytest.mark.parametrize("shape", [(200, 60), (60, 200), (90, 90)])
+def test_distances_are_exact_far_from_walls_all_around(shape):
+    rng = np.random.default_rng(1)
+    for share in (0.0, 0.0005, 0.003):
+        shut = rng.random(shape) < share
+        shut[[0, -1]], shut[:, [0, -1]] = True, True
+        want = cv2.distanceTransform((~shut).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        assert np.allclose(distance_m(shut, 1.0, NEVER_M, 0.0), want, atol=1e-4)
+
+
 def test_a_map_is_sampled_between_its_pixels_and_replicated_beyond_them():
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     u = np.array([[0.0, 1.25, 3.4], [-0.4, 2.0, 1.0]], np.float32)

@@ -8,7 +8,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from planning.cost_to_go import UNITS, cost_to_go, estimate
-from planning.direct import direct_way
+from planning.direct import _cost, direct_way
 from planning.elastic import _solve, poses_along, settled
 from planning.footprint import field_of
 from planning.hybrid_astar import HybridConfig, PathStatus, body_of, plan_path
@@ -139,7 +139,8 @@ def test_roads_are_driven_without_a_search(seed):
     ("boxes", "goal", "found"),
     [
         ((), (50.0, 20.0, 0.0), True),
-        ((), (10.0, 20.0, math.pi), False),  # turn round: sharper than can be steered
+        ((), (10.0, 20.0, math.pi), False),  # turns round
+        ((), (13.0, 21.0, 0.0), False),  # two arcs of 4.2 m, for 4.4 m that can be steered
         (((28, 30, 0, 14.0), (28, 30, 17.0, 30)), (50.0, 15.0, 0.0), True),
         (((28, 30, 0, 14.0), (28, 30, 16.0, 30)), (50.0, 15.0, 0.0), False),  # 2 m wide
     ],
@@ -170,6 +171,12 @@ def test_a_rover_asks_for_no_more_room_than_fits_its_size():
         assert judge(occupied, 0.05, path.poses, rover).hits == 0
         searched += path.expanded > 0
     assert searched <= 3
+
+
+def test_poses_too_far_apart_prove_nothing():
+    poses = np.column_stack([np.arange(10, 20, 0.2), np.full(50, 15.0), np.zeros(50)])
+    assert _cost(field_with(), BODY, RULES, poses, 0.21) == pytest.approx(9.8)
+    assert _cost(field_with(), BODY, RULES, poses, 0.19) == math.inf
 
 
 def test_a_way_much_dearer_than_it_need_be_is_left_to_the_search():
