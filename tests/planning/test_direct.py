@@ -31,10 +31,10 @@ def field_with(*boxes, shape=(120, 240), extra=None):
     return field_of(occupied, CELL_M, extra)
 
 
-def way_over(field, start, goal, rules=RULES):
+def way_over(field, start, goal, rules=RULES, limit_1pm=LIMIT_1PM):
     start, goal = np.array(start), np.array(goal)
     to_go = costs_to(field, rules, 1.0, goal, start)
-    return direct_way(field, BODY, rules, 1.0, to_go, start, goal, 0.2, LIMIT_1PM)
+    return direct_way(field, BODY, rules, 1.0, to_go, start, goal, 0.2, limit_1pm)
 
 
 def all_costs(field, x, y):
@@ -171,6 +171,13 @@ def test_a_rover_asks_for_no_more_room_than_fits_its_size():
         assert judge(occupied, 0.05, path.poses, rover).hits == 0
         searched += path.expanded > 0
     assert searched <= 3
+
+
+def test_what_turns_more_sharply_than_the_limit_is_left_to_the_search():
+    start, goal = (5.0, 15.0, 0.0), (50.0, 20.0, 0.0)
+    sharpest = np.abs(way_over(field_with(), start, goal)[:, 4]).max()
+    assert 0.005 < sharpest < LIMIT_1PM / 3
+    assert len(way_over(field_with(), start, goal, limit_1pm=0.9 * sharpest)) == 0
 
 
 def test_poses_too_far_apart_prove_nothing():

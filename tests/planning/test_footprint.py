@@ -26,6 +26,8 @@ def test_outside_the_grid_is_occupied():
     field = field_of(np.zeros((80, 80), bool), 0.25)
     assert room(field, BODY, 1.01, 10.0, 1.0, 0.0) > 0
     assert room(field, BODY, 0.99, 10.0, 1.0, 0.0) < 0
+    assert clearance(field, BODY, np.array([[10.0, 10.0, 0.0]]), 5.0) == 5.0
+    assert clearance(field, BODY, np.array([[10.0, 10.0, 0.0], [0.99, 10.0, 0.0]]), 5.0) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(4))
