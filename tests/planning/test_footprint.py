@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from planning.footprint import Body, arc_room, clearance, field_of, room
+from planning.footprint import Body, arc_room, clearance, field_of, room, touches_between
 from tools.bench_plan_check import gaps, hits
 from tools.bench_plan_maps import VEHICLE
 
@@ -78,3 +78,7 @@ def test_front_corner_is_checked_between_poses():
         assert room(field, BODY, pose[0] + d * 0.99, pose[1] + 0.007 * d / 0.25,
                     math.cos(curvature * d), math.sin(curvature * d)) > 0  # fmt: skip
     assert arc_room(field, BODY, start.copy(), curvature, 0.25, step) < 0
+    turn = curvature * 0.25
+    end = start + (math.sin(turn) / curvature, (1 - math.cos(turn)) / curvature, turn)
+    assert touches_between(field, BODY, end, end) > 0
+    assert touches_between(field, BODY, start, end) < 0
