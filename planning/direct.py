@@ -67,8 +67,9 @@ def _cheap(field: Field, rules: Rules, disc_m: float, a: F64, b: F64, limit: flo
     total = 0.0
     for i in range(n):
         t = (i + 0.5) / n
-        r = int((a[1] + t * (b[1] - a[1])) / field.cell_m)
-        c = int((a[0] + t * (b[0] - a[0])) / field.cell_m)
+        # the centre of a block that reaches over the border may lie outside
+        r = min(int((a[1] + t * (b[1] - a[1])) / field.cell_m), field.near_m.shape[0] - 1)
+        c = min(int((a[0] + t * (b[0] - a[0])) / field.cell_m), field.near_m.shape[1] - 1)
         near = field.near_m[r, c]
         if near < disc_m:
             return False

@@ -279,7 +279,7 @@ def _too_narrow(vehicle: Vehicle) -> tuple[PathStatus, str, F64, int]:
 def _planned(task: _Task) -> tuple[PathStatus, str, F64, int]:
     """The direct way, or else what the search finds."""
     v, config, rules = task.vehicle, task.config, _rules(task, 1)
-    if config.refine:
+    if config.refine and not task.late():
         disc_m = _disc_m(v)
         to_goal = costs_to(task.field, rules, disc_m, task.goal, task.start)
         if not reaches(to_goal, rules, task.start):
