@@ -42,6 +42,10 @@ class End:
     def speed_mps(self) -> float:
         return 0.0 if self.lead is None else self.lead.speed_mps
 
+    @property
+    def moves(self) -> bool:
+        return self.lead is not None and self.lead.moves
+
 
 def ahead(seen: Survey, lead: Lead) -> str:
     """Name and distance of a lead."""

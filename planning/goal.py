@@ -22,7 +22,7 @@ OWN_LANE_ENOUGH_M = 15.0  # with this much way in the own lane no other is looke
 OTHER_LANE_GAIN_M = 10.0  # and another must give this much more
 _GIVE_UP_M, _GIVE_UP_SHARE = 2.0, 0.15  # of the way: edges far away are noise
 _BEHIND_M = 1.4  # a way up to a lead ends straight behind it, not beside its corner
-_HELD_M = 0.2  # see find_lead
+_HELD_M, _SLOWER = 0.2, 0.5  # see find_lead
 _BAND_M = 0.3  # the rear axle may leave the lane's half width by this to pass something
 
 
@@ -43,13 +43,14 @@ def find_lead(
     vehicle: Vehicle,
     config: SpeedConfig,
     ego_mps: float | None,
-    last_id: int | None = None,
+    last: tuple[int, bool] | None = None,
 ) -> Lead | None:
     """The nearest object that fills the own lane's middle.
 
     Standing ones that only reach in from the side are left to the search, which passes where
-    there is room; moving vehicles and persons count from further out. The last frame's lead, of
-    track ``last_id``, has to be clear of the lane by more before it is let go.
+    there is room; moving vehicles and persons count from further out. The ``last`` frame's lead
+    (its track and whether it moved) has to be clear of the lane by more before it is let go, and
+    slower before it counts as standing.
     """
     corridor, objects = seen.corridor, seen.objects
     lead: Lead | None = None
@@ -59,12 +60,14 @@ def find_lead(
             continue
         gap = x - vehicle.front_m - config.standstill_m
         speed = lead_speed_mps(gap, float(objects.vx_mps[i]), ego_mps, vehicle, config)
-        stands = speed < config.standing_mps and objects.class_id[i] == CLASS_ID["vehicle"]
-        half = 0.6 if stands else 1.0
-        half += _HELD_M if objects.track_id[i] == last_id else 0.0
+        held = last is not None and bool(objects.track_id[i] == last[0])
+        slower = _SLOWER if held and last is not None and last[1] else 1.0
+        moves = speed >= config.standing_mps * slower
+        half = 1.0 if moves or objects.class_id[i] != CLASS_ID["vehicle"] else 0.6
+        half += _HELD_M if held else 0.0
         centre = 0.0 if corridor is None else float(corridor.centre_m[spec.row_of(x)])
         if objects.y0_m[i] + 0.2 < centre + half and objects.y1_m[i] - 0.2 > centre - half:
-            lead = Lead(i, x, speed, speed >= config.standing_mps)
+            lead = Lead(i, x, speed, moves)
     return lead
 
 

@@ -59,12 +59,13 @@ class PlannerConfig:
 @dataclass(frozen=True, eq=False)
 class _Memory:
     """Of the last frame: its time, the whole curve, the plan, the track followed or stopped for
-    (None: none), and when the plan begins where that is not the frame's time."""
+    and whether it moved (None: none), and when the plan begins where that is not the frame's
+    time."""
 
     t_ns: int
     curve: Curve | None
     plan: Plan
-    lead_id: int | None
+    lead: tuple[int, bool] | None
     begins_ns: int | None = None
 
     def plan_age_s(self, now_ns: int) -> float:
@@ -86,7 +87,7 @@ class _Now:
     near_ego_mps: float | None
     last: Curve | None
     calm: float
-    lead_id: int | None
+    last_lead: tuple[int, bool] | None
     late: Callable[[], bool]
 
 
@@ -152,7 +153,7 @@ class Planner:
         self._ground = seen.ground
         now = _Now(
             seen, self._view_of(scene), ego, near, self._last_seen_from(scene.t_ns, ego, turning),
-            self._calm_share(scene.t_ns), self._last.lead_id if self._last else None,
+            self._calm_share(scene.t_ns), self._last.lead if self._last else None,
             lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
         )  # fmt: skip
         self._last = self._plan_on(now, scene.t_ns)
@@ -231,13 +232,13 @@ class Planner:
 
     def _plan_on(self, now: _Now, t_ns: int) -> _Memory:
         cfg, seen = self.config, now.seen
-        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, now.near_ego_mps, now.lead_id)
-        lead_id = None if lead is None else int(seen.objects.track_id[lead.index])
+        lead = find_lead(seen, self.spec, self.vehicle, cfg.speed, now.near_ego_mps, now.last_lead)
+        kept = None if lead is None else (int(seen.objects.track_id[lead.index]), lead.moves)
         if seen.corridor is None:
             if lead is not None and lead.x_m <= cfg.cost.blind_m:
                 reason = f"{ahead(seen, lead)} in the corridor: stopping"
-                return _Memory(t_ns, None, Plan.none(PlanStatus.BLOCKED, reason), lead_id)
-            return _Memory(t_ns, None, self._stop_unseen(seen, now.ego_mps, t_ns), lead_id)
+                return _Memory(t_ns, None, Plan.none(PlanStatus.BLOCKED, reason), kept)
+            return _Memory(t_ns, None, self._stop_unseen(seen, now.ego_mps, t_ns), kept)
         start, goal = choose_goal(seen, seen.corridor, lead, self.spec)
         cost = seen.grid.cost
         if now.last is not None and now.calm > 0:
@@ -247,7 +248,7 @@ class Planner:
         if cells is None or len(cells.rows) < 2:
             what = f"{ahead(seen, lead)} in the corridor" if lead else "no way out of the start"
             plan = Plan.none(PlanStatus.BLOCKED, f"{what}: stopping")
-            return _Memory(t_ns, None, plan, lead_id)
+            return _Memory(t_ns, None, plan, kept)
         space = space_of(seen, self.spec, self.vehicle, lead)
         prover = Prover(seen.grid, space, self.vehicle)
         guide = self.spec.metres_of(cells.rows, cells.cols)
@@ -260,7 +261,7 @@ class Planner:
         if route.unfinished and plan.status == PlanStatus.BLOCKED:
             reason = f"search ended after {route.searched} poses; {plan.reason}"
             plan = replace(plan, status=PlanStatus.DEADLINE, reason=reason)
-        return _Memory(t_ns, route.curve, plan, lead_id)
+        return _Memory(t_ns, route.curve, plan, kept)
 
 
 def _own_motion(scene: Scene) -> tuple[float | None, float | None]:

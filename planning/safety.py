@@ -74,7 +74,10 @@ def _met(plan: Plan, objects: Footprints, lead: Lead | None, drive: Drive) -> Fi
     vx = objects.vx_mps + (math.nan if drive.ego_mps is None else drive.ego_mps)
     if lead is not None:
         vx[lead.index] = lead.speed_mps
-    moves = objects.settled & (np.abs(np.nan_to_num(vx)) >= drive.rules.standing_mps)
+    moves = np.abs(np.nan_to_num(vx)) >= drive.rules.standing_mps
+    if lead is not None:
+        moves[lead.index] |= lead.moves
+    moves &= objects.settled
     pick = np.flatnonzero(moves)
     if not len(pick):
         return None

@@ -40,7 +40,7 @@ class Drive:
 def timed(curve: Curve, objects: Footprints, end: End, drive: Drive) -> Plan:
     """Speeds and times on the curve, cut where the vehicle has to stop; status and reason."""
     vehicle, ego = drive.vehicle, drive.ego_mps
-    moving = end.speed_mps >= drive.rules.standing_mps
+    moving = end.moves
     stop_s = math.inf if not end.what or moving else end.stop_s_m
     way, limit = _limited(curve, end, stop_s, drive)
     speed, _ = speed_profile(way.s_m, limit, vehicle, ego)

@@ -128,33 +128,10 @@ def test_standing_vehicle_further_away_is_stopped_behind(world):
     assert 28 - 3 - Vehicle().front_m < plan.x_m[-1] + 0.5 <= 28 - Vehicle().front_m
 
 
-def test_own_lane_blocked_by_a_vehicle_is_not_left_for_the_free_lane_beside(world):
-    road = world.Road(left=5.25, lines=(5.25, 1.75, -1.75))
-    plan = plan_of(world.scene(road, [world.Thing(20, 0.0)]), ego=5.0)
-    assert np.abs(plan.y_m).max() < 0.4
-    assert plan.speed_mps[-1] == 0
-
-
-def test_a_slower_lead_brings_the_speed_down(world):
-    road = world.Road()
-    lead = world.Thing(25, 0.0, velocity=(-6.0, 0.0))
-    plan = plan_of(world.scene(road, [lead]), ego=12.0)
-    assert plan.status == PlanStatus.OK
-    assert "following vehicle 25 m ahead at 6.0 m/s" in plan.reason
-    assert plan.speed_mps[0] == pytest.approx(12.0)
-    assert plan.speed_mps[-1] == pytest.approx(6.0, abs=0.5)
-
-
 def test_hard_braking_is_named(world):
     car = world.Thing(20, 0.0, velocity=(-13.0, 0.0))
     plan = plan_of(world.scene(world.Road(), [car]), ego=13.0)
     assert "braking hard" in plan.reason
-
-
-def test_without_own_speed_a_near_lead_is_slow(world):
-    near = plan_of(world.scene(world.Road(), [world.Thing(12, 0.0, velocity=(0.0, 0.0))]))
-    far = plan_of(world.scene(world.Road(), [world.Thing(22, 0.0, velocity=(0.0, 0.0))]))
-    assert near.speed_mps[0] < 6 < far.speed_mps[0]
 
 
 def test_a_person_about_to_cross_is_stopped_for(world):
@@ -418,22 +395,6 @@ def test_the_own_motion_carries_the_last_path_along(world):
     assert lag(True) < lag(False)
 
 
-def test_a_lead_on_the_edge_of_the_lane_is_not_let_go_and_taken_by_turns(world):
-    def statuses(offsets: list[float]) -> list[bool]:
-        planner, out = Planner(), []
-        for i, y in enumerate(offsets):
-            car = world.Thing(22, y, velocity=(-6.0, 0.0))
-            scene = world.scene(world.Road(left=5, right=5), [car], t_ns=i * 40_000_000)
-            out.append("vehicle" in plan_of(scene, 10.0, planner).reason)
-        return out
-
-    base = 1.9 / 2 + 1.0  # about where its side leaves the band that counts as the lane's middle
-    offsets = np.arange(base - 0.6, base + 0.6, 0.05)
-    edge = next(y for y in offsets if not statuses([float(y)])[0])
-    assert statuses([edge - 0.1, edge + 0.05, edge - 0.05, edge + 0.05]) == [True] * 4
-    assert statuses([edge + 0.3, edge + 0.3]) == [False] * 2
-
-
 def test_a_road_lost_from_sight_is_a_stop_along_the_last_path(world):
     planner = Planner()
     planner.plan(world.scene(world.Road(), t_ns=0, ego=8.0))
@@ -450,16 +411,3 @@ def test_a_road_lost_from_sight_is_a_stop_along_the_last_path(world):
     assert near.status == PlanStatus.BLOCKED and len(near.x_m) == 0
     long_ago = planner.plan(world.scene(None, t_ns=60 * 10**9, ego=8.0))[0]
     assert long_ago.status == PlanStatus.NO_SURFACE and len(long_ago.x_m) == 0
-
-
-def test_a_guess_of_the_own_speed_tells_whether_a_lead_moves_and_no_more(world):
-    near = world.Thing(9.5, 0.0, velocity=(0.0, 0.0), kind="two_wheeler", width=0.7)
-    scene = world.scene(world.Road(), [near])
-    guess = replace(scene, ego=EgoMotion(4.0, 0.0, 0.5, 0.01, estimated=True))
-    plan = plan_of(guess)
-    assert plan.status == PlanStatus.OK
-    assert "following two-wheeler 9 m ahead at 4.0 m/s" in plan.reason
-    stands = replace(guess, ego=EgoMotion(0.3, 0.0, 0.1, 0.01, estimated=True))
-    assert plan_of(stands).status == PlanStatus.BLOCKED
-    free = plan_of(replace(world.scene(world.Road()), ego=guess.ego))
-    assert free.speed_mps[0] == plan_of(world.scene(world.Road())).speed_mps[0]

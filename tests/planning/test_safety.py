@@ -66,6 +66,13 @@ def test_a_vehicle_that_drives_away_is_no_fault_but_one_that_brakes_is():
     assert "safety check" in checked(straight(), free, moving(12, 0, -6.5), slow, drive()).reason
 
 
+def test_a_lead_that_counts_as_moving_is_predicted_below_walking_pace_too():
+    slow = Lead(0, 12.0, 0.8, True)
+    assert "vehicle" in checked(straight(), free, moving(12, 0, -7.2), slow, drive()).reason
+    stands = Lead(0, 12.0, 0.8, False)  # left to the grid, in which it stands
+    assert checked(straight(), free, moving(12, 0, -7.2), stands, drive()).reason == ""
+
+
 def test_without_own_speed_only_the_lead_is_predicted():
     plan = straight()
     assert checked(plan, free, moving(30, 0.5, -16.0), None, drive(None)) is plan
