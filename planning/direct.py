@@ -132,7 +132,7 @@ def _cost(field: Field, body: Body, rules: Rules, poses: F64, step_m: float) -> 
     further apart than ``step_m``."""
     total = 0.0
     for i in range(len(poses)):
-        near = touches_between(field, body, poses[max(i - 1, 0)], poses[i])
+        near = touches_between(field, body, poses, i)
         if near < 0:
             return math.inf
         if i > 0:

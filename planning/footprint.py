@@ -89,7 +89,10 @@ def _hits_cells(field: Field, x: float, y: float, ux: float, uy: float, cos: flo
     # heights of the outermost corners to the left and the right, from the middle
     tip = half_width * abs(cos) - half_length * abs(sin)
     tip = tip if cos * sin > 0 else -tip
+    c0, c1 = int((x - ux) / cell), min(int((x + ux) / cell), field.near_m.shape[1] - 1)
     for r in range(int((y - uy) / cell), min(int((y + uy) / cell), field.total.shape[0] - 1) + 1):
+        if field.total[r, c1 + 1] == field.total[r, c0]:
+            continue  # nothing in all of the row that may be under the rectangle
         low, high = max(r * cell - y, -uy), min((r + 1) * cell - y, uy)
         left, right = -ux, ux
         if not low <= tip <= high:
@@ -174,6 +177,24 @@ def corner_hits(field: Field, body: Body, x: float, y: float, cos: float, sin: f
 
 
 @compiled
+def _corners_far(field: Field, body: Body, x: float, y: float, cos: float, sin: float,
+                 way_m: float, curvature: float) -> bool:  # fmt: skip
+    """Whether the corners that ``corner_hits`` looks at, at the latter pose, are so far from
+    everything that they touched nothing on a way of at most ``way_m``."""
+    rows, cols = field.near_m.shape
+    left = -body.half_width_m if curvature > 0 else body.half_width_m
+    # centre to centre: from one corner of a cell to the nearest corner of another
+    least = way_m + 2 * _ROOT_HALF * field.cell_m + 1e-6
+    for end in (-1.0, 1.0):
+        ahead = body.middle_m + end * body.half_length_m
+        r = int((y + ahead * sin + left * cos) / field.cell_m)
+        c = int((x + ahead * cos - left * sin) / field.cell_m)
+        if r < 0 or c < 0 or r >= rows or c >= cols or not field.near_m[r, c] > least:
+            return False
+    return True
+
+
+@compiled
 def far_enough(field: Field, body: Body) -> float:
     """``room`` from which on nothing is within half a metre of the body."""
     third = body.half_length_m / 3
@@ -181,19 +202,21 @@ def far_enough(field: Field, body: Body) -> float:
 
 
 @compiled
-def touches_between(field: Field, body: Body, before: NDArray[np.float64],
-                    pose: NDArray[np.float64]) -> float:  # fmt: skip
-    """``room`` at a pose (x, y, yaw) of a curve; -1 also where a corner touches something on the
-    way there from the pose ``before``, which may be the same."""
-    x, y, yaw = pose
+def touches_between(field: Field, body: Body, poses: NDArray[np.float64], i: int) -> float:
+    """``room`` at the ``i``-th of (n, 3) poses of a curve; -1 also where a corner touches something
+    on the way there from the pose before."""
+    x, y, yaw = poses[i, 0], poses[i, 1], poses[i, 2]
     cos, sin = math.cos(yaw), math.sin(yaw)
     here = room(field, body, x, y, cos, sin)
-    if 0 <= here < far_enough(field, body):
-        turn = (yaw - before[2]) * ((x - before[0]) * cos + (y - before[1]) * sin)
-        from_cos, from_sin = math.cos(before[2]), math.sin(before[2])
-        if abs(turn) > 1e-9 and corner_hits(
-            field, body, before[0], before[1], from_cos, from_sin, x, y, cos, sin, turn
-        ):
+    if i > 0 and 0 <= here < far_enough(field, body):
+        from_x, from_y, from_yaw = poses[i - 1, 0], poses[i - 1, 1], poses[i - 1, 2]
+        turn = (yaw - from_yaw) * ((x - from_x) * cos + (y - from_y) * sin)
+        corner_m = abs(body.middle_m) + body.half_length_m + body.half_width_m
+        way_m = abs(x - from_x) + abs(y - from_y) + abs(yaw - from_yaw) * corner_m
+        if abs(turn) <= 1e-9 or _corners_far(field, body, x, y, cos, sin, way_m, turn):
+            return here
+        from_cos, from_sin = math.cos(from_yaw), math.sin(from_yaw)
+        if corner_hits(field, body, from_x, from_y, from_cos, from_sin, x, y, cos, sin, turn):
             return -1.0
     return here
 
@@ -255,13 +278,13 @@ def _gap_to_cell(x: float, y: float, cos: float, sin: float, length: float, widt
 
 
 @compiled
-def _gap(field: Field, body: Body, pose: NDArray[np.float64], reach: float) -> float:
-    """Distance between the rectangle at a pose, which touches nothing, and the nearest occupied
-    cell within ``reach``; else that."""
+def _gap(field: Field, body: Body, at_x: float, at_y: float, cos: float, sin: float,
+         reach: float) -> float:  # fmt: skip
+    """Distance between the rectangle of the rear axle at (at_x, at_y), which touches nothing, and
+    the nearest occupied cell within ``reach``; else that."""
     rows, cols = field.near_m.shape
     cell, length, width = field.cell_m, body.half_length_m, body.half_width_m
-    cos, sin = math.cos(pose[2]), math.sin(pose[2])
-    x, y = pose[0] + body.middle_m * cos, pose[1] + body.middle_m * sin
+    x, y = at_x + body.middle_m * cos, at_y + body.middle_m * sin
     ux = abs(cos) * length + abs(sin) * width + reach
     uy = abs(sin) * length + abs(cos) * width + reach
     c0, c1 = max(int((x - ux) / cell), 0), min(int((x + ux) / cell), cols - 1)
@@ -270,6 +293,12 @@ def _gap(field: Field, body: Body, pose: NDArray[np.float64], reach: float) -> f
             continue
         for c in range(c0, c1 + 1):
             if field.near_m[r, c] == 0:
+                qx, qy = (c + 0.5) * cell - x, (r + 0.5) * cell - y
+                du = max(abs(qx * cos + qy * sin) - length, 0.0)
+                dv = max(abs(-qx * sin + qy * cos) - width, 0.0)
+                least = reach + _ROOT_HALF * cell
+                if du * du + dv * dv > least * least:
+                    continue  # not even the cell's corner is as near
                 gap = _gap_to_cell(x, y, cos, sin, length, width, c * cell, r * cell, cell)
                 reach = min(reach, gap)
     return reach
@@ -298,9 +327,9 @@ def clearance(field: Field, body: Body, poses: NDArray[np.float64], cap: float) 
     for k in range(-1, len(poses)):
         i = first if k < 0 else k
         if near[i] - slack < best:
-            x, y, yaw = poses[i]
-            if room(field, body, x, y, math.cos(yaw), math.sin(yaw)) < 0:
+            x, y, cos, sin = poses[i, 0], poses[i, 1], math.cos(poses[i, 2]), math.sin(poses[i, 2])
+            if room(field, body, x, y, cos, sin) < 0:
                 return 0.0
             if near[i] < FAR_M:
-                best = _gap(field, body, poses[i], min(best, near[i] + field.cell_m))
+                best = _gap(field, body, x, y, cos, sin, min(best, near[i] + field.cell_m))
     return best

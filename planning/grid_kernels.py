@@ -15,6 +15,7 @@ Array = NDArray[Any]
 _UNKNOWN, _ROAD, _LINE = Cell.UNKNOWN, Cell.ROAD, Cell.LANE_LINE
 _BESIDE, _NONE = 127, 128 * 128  # cells, the most whose squares add up in 16 bits; beyond them
 _AT_ONCE = 32  # cells
+_MANY = 16  # cells looked at together
 _LOOK = 8  # steps between looks at how far away anything still is
 
 
@@ -245,6 +246,23 @@ def _lowest(own: Array, at: Array, begins: Array, high: Array, out: Array) -> No
 
 
 @compiled
+def _same_until(row: Array, j: int) -> int:
+    """End of the cells of a row from ``j`` on that are all shut, or all free."""
+    cols, first = len(row), row[j]
+    every = np.uint8(_MANY if first else 0)
+    while j + _MANY <= cols:  # many at once
+        count = np.uint8(0)
+        for k in range(np.uint64(j), np.uint64(j + _MANY)):
+            count += np.uint8(row[k])
+        if count != every:
+            break
+        j += _MANY
+    while j < cols and row[j] == first:
+        j += 1
+    return j
+
+
+@compiled
 def distance_m(shut: Array, resolution: float, never_m: float, inset: float) -> Array:
     """(rows, cols) float32 m from each cell's centre to that of the nearest that is shut, less
     ``inset`` cells (a half: to its near side), exact; ``never_m`` where none is.
@@ -255,7 +273,7 @@ def distance_m(shut: Array, resolution: float, never_m: float, inset: float) -> 
     rows, cols = shut.shape
     above = _from_above(shut)
     along = np.full(cols, np.inf, np.float32)
-    out = np.empty((rows, cols), np.float32)
+    out = np.zeros((rows, cols), np.float32)
     at, begins, high = np.empty(cols, np.int64), np.empty(cols), np.empty(cols)
     squared, square = np.empty(cols, np.float32), np.empty(cols, np.int16)
     least = np.empty(cols + _AT_ONCE, np.int16)
@@ -264,12 +282,10 @@ def distance_m(shut: Array, resolution: float, never_m: float, inset: float) -> 
     for i in range(rows - 1, -1, -1):
         _along_column(above[i], along)
         _squares(along, square)
-        end = 0
+        row, end = shut[i], 0
         while end < cols:
-            first = end
-            while end < cols and not shut[i, end]:
-                end += 1
-            if end > first:
+            first, end = end, _same_until(row, end)
+            if not row[first]:
                 a, b = max(first - 1, 0), min(end + 1, cols)
                 far = np.int16(0)
                 for u in range(a, b):
@@ -283,12 +299,9 @@ def distance_m(shut: Array, resolution: float, never_m: float, inset: float) -> 
                         squared[u] = least[u - a]
                 else:
                     _lowest(along[a:b], at, begins, high, squared[a:b])
-            if end < cols:
-                squared[end] = 0
-                end += 1
-        for u in range(cols):
-            m = max(step * (np.sqrt(squared[u]) - less), np.float32(0))
-            out[i, u] = min(m, never)
+                for u in range(first, end):
+                    m = max(step * (np.sqrt(squared[u]) - less), np.float32(0))
+                    out[i, u] = min(m, never)
     return out
 
 

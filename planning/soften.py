@@ -32,7 +32,7 @@ def touching(field: Field, body: Body, poses: F64) -> Mask:
     """(n,) whether the body touches something at, or shortly before, (n, 3) poses of a curve."""
     out = np.zeros(len(poses), np.bool_)
     for i in range(len(poses)):
-        out[i] = touches_between(field, body, poses[max(i - 1, 0)], poses[i]) < 0
+        out[i] = touches_between(field, body, poses, i) < 0
     return out
 
 

@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from planning.footprint import Body, arc_room, clearance, field_of, room, touches_between
+from planning.footprint import (
+    Body,
+    arc_room,
+    clearance,
+    corner_hits,
+    field_of,
+    room,
+    touches_between,
+)
 from tools.bench_plan_check import gaps, hits
 from tools.bench_plan_maps import VEHICLE
 
@@ -80,5 +88,25 @@ def test_front_corner_is_checked_between_poses():
     assert arc_room(field, BODY, start.copy(), curvature, 0.25, step) < 0
     turn = curvature * 0.25
     end = start + (math.sin(turn) / curvature, (1 - math.cos(turn)) / curvature, turn)
-    assert touches_between(field, BODY, end, end) > 0
-    assert touches_between(field, BODY, start, end) < 0
+    assert touches_between(field, BODY, np.array([end, end]), 1) > 0
+    assert touches_between(field, BODY, np.array([start, end]), 1) < 0
+
+
+def test_corners_are_left_unlooked_at_only_where_they_touch_nothing():
+    """Steps of turns among cells that the corners pass near to, at every heading."""
+    rng, touched, passed = np.random.default_rng(4), 0, 0
+    occupied = rng.random((240, 240)) < 0.004
+    field = field_of(occupied, 0.05)
+    for x, y, yaw in rng.uniform((4.5, 4.5, -4), (7.5, 7.5, 4), (6000, 3)):
+        step = rng.choice((-1.0, 1.0)) * rng.uniform(0.02, 0.3)
+        turn = step * rng.uniform(-0.6, 0.6)
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        to_x, to_y = x + step * math.cos(yaw + turn / 2), y + step * math.sin(yaw + turn / 2)
+        to_cos, to_sin = math.cos(yaw + turn), math.sin(yaw + turn)
+        small = Body(0.4, 0.7, 0.3)
+        here = room(field, small, to_x, to_y, to_cos, to_sin)
+        hit = corner_hits(field, small, x, y, cos, sin, to_x, to_y, to_cos, to_sin, turn * step)
+        poses = np.array([[x, y, yaw], [to_x, to_y, yaw + turn]])
+        assert (touches_between(field, small, poses, 1) < 0) == (here < 0 or hit)
+        touched, passed = touched + (here >= 0 and hit), passed + (here >= 0 and not hit)
+    assert touched > 10 and passed > 500

@@ -44,7 +44,15 @@ def test_no_kernel_of_the_grid_waits_for_its_first_frame():
     run = subprocess.run(
         [sys.executable, "-c", asked], env=env, check=True, capture_output=True, text=True
     )
-    parts = {"_from_above", "_along_column", "_squares", "_beside", "_lowest", "near_squared"}
+    parts = {
+        "_from_above",
+        "_same_until",
+        "_along_column",
+        "_squares",
+        "_beside",
+        "_lowest",
+        "near_squared",
+    }
     assert set(run.stdout.split()) <= parts  # of other kernels
 
 
