@@ -84,18 +84,21 @@ def _spread(field: Field, block: int, disc_m: float, soft_m: float, weight: floa
     buckets = 1  # more than keys in the queue lie apart
     while buckets <= UNITS * (1.0 + min(weight + field.most_extra, _MOST)) * (3.0 if last else 1.5):
         buckets *= 2
+    mask = buckets - 1  # a power of two, less one: so no number need be divided
+    last_row, last_col = last // cols, last % cols
     head = np.full(buckets, -1, np.int32)
     link, entry = np.empty(8 * rows * cols + 1, np.int32), np.empty(8 * rows * cols + 1, np.int32)
-    now = _octile(first // cols - last // cols, first % cols - last % cols) if last else 0
-    head[now % buckets], link[0], entry[0], n, waiting = 0, -1, first, 1, 1
+    now = _octile(first // cols - last_row, first % cols - last_col) if last else 0
+    head[now & mask], link[0], entry[0], n, waiting = 0, -1, first, 1, 1
     best[first] = 0
-    moves = np.array([1, -1, cols, -cols, cols + 1, cols - 1, -cols + 1, -cols - 1])
+    down = np.array([0, 0, 1, -1, 1, 1, -1, -1])
+    right = np.array([1, -1, 0, 0, 1, -1, 1, -1])
     while waiting > 0:
-        at = head[now % buckets]
+        at = head[now & mask]
         if at < 0:
             now += 1
             continue
-        head[now % buckets] = link[at]
+        head[now & mask] = link[at]
         waiting -= 1
         node = entry[at]
         if settled[node] >= 0:
@@ -103,13 +106,14 @@ def _spread(field: Field, block: int, disc_m: float, soft_m: float, weight: floa
         settled[node] = best[node]
         if node == last:
             break
-        for i in range(node // cols - 1, node // cols + 2):
+        row_of, col_of = node // cols, node % cols  # once: dividing takes long
+        for i in range(row_of - 1, row_of + 2):
             if not known[i]:  # row by row, when first looked at
                 row = step[i, 1:-1]
                 _step_costs(field, block, disc_m, soft_m, weight, i - 1, scratch, row)
                 known[i] = True
         for k in range(8):
-            to = node + moves[k]
+            to = node + down[k] * cols + right[k]
             if units[to] == 0 or settled[to] >= 0:
                 continue
             length = units[node] + units[to]
@@ -117,8 +121,8 @@ def _spread(field: Field, block: int, disc_m: float, soft_m: float, weight: floa
             if new < best[to]:
                 best[to] = key = new
                 if last:
-                    key += _octile(to // cols - last // cols, to % cols - last % cols)
-                link[n], entry[n], head[key % buckets] = head[key % buckets], to, n
+                    key += _octile(row_of + down[k] - last_row, col_of + right[k] - last_col)
+                link[n], entry[n], head[key & mask] = head[key & mask], to, n
                 n += 1
                 waiting += 1
 
