@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
-from data.types import Frame, StepRecord
+from data.types import U8, Frame, StepRecord
 from planning.vehicle import Vehicle
 from tools.view.overlay import draw_overlay
 from tools.view.video import VideoWriter, join_videos
@@ -111,6 +111,7 @@ class OverlaySink:
         self._frames = 0
         self._video: VideoWriter | None = None
         self._size: tuple[int, int] | None = None
+        self._canvas: U8 | None = None
 
     def write(self, frame: Frame, record: StepRecord) -> None:
         picture = draw_overlay(
@@ -121,7 +122,9 @@ class OverlaySink:
             self._vehicle.width_m,
             faults=record.faults,
             cruise_mps=self._vehicle.cruise_mps,
+            canvas=self._canvas,
         )
+        self._canvas = picture
         if self._size is None:
             self._size = picture.shape[1], picture.shape[0]
         if self._video is None:

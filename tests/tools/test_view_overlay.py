@@ -99,6 +99,19 @@ def test_size_strip_and_the_frame_is_left_alone(width: int, height: int) -> None
     assert np.array_equal(out, again)
 
 
+def test_an_earlier_picture_is_drawn_over_where_it_has_the_size() -> None:
+    frame, other = frame_of(320, 180), frame_of(640, 360)
+    tracks, grid = tracks_of((0, 5, 5, 60, 50)), grid_of(np.full((100, 60), Cell.ROAD, np.uint8))
+    scene = scene_of(320, 180, tracks)
+    fresh = draw_overlay(frame, scene, straight(), grid, 1.8)
+    canvas = np.full_like(fresh, 200)
+    over = draw_overlay(frame, None, NO_PLAN, None, 1.8, faults=["dark"], canvas=canvas)
+    assert over is canvas
+    assert draw_overlay(frame, scene, straight(), grid, 1.8, canvas=over) is canvas
+    assert np.array_equal(canvas, fresh)
+    assert draw_overlay(other, None, NO_PLAN, None, 1.8, canvas=canvas) is not canvas
+
+
 def test_drivable_area_is_green_where_it_is_likely_and_only_there() -> None:
     drivable = np.zeros((96, 160), np.float32)
     drivable[48:, :80] = 0.9

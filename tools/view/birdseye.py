@@ -88,7 +88,8 @@ def draw_birdseye(
         ahead = min(grid.origin_m[0] + grid.cost.shape[0] * grid.resolution_m, _MAX_AHEAD_M)
     ahead = max(ahead, 5.0)
     view = _Map(width, height, (height - 1) / (ahead + _BEHIND_M))
-    image = np.full((height, width, 3), _BACKGROUND, np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
+    cv2.rectangle(image, (0, 0), (width, height), _BACKGROUND, -1)
     if grid is not None:
         _paint_grid(image, view, grid)
     if scene is not None:

@@ -57,11 +57,13 @@ def tint_above(
     for u in range(width):
         for k in range(3):
             added[3 * u + k] = colour[k] * theirs + 128
-    line = np.empty(cols)
+    line, over, turns = np.empty(cols), np.empty(cols, np.bool_), np.empty(cols, np.int64)
     some = np.zeros(map_rows, np.bool_)
     for r in range(map_rows):
+        found = 0
         for c in range(cols):
-            some[r] |= values[r, c] > half
+            found += values[r, c] > half
+        some[r] = found > 0
     for v in range(len(rows)):
         y = min(max((v + 0.5) * scale_y - 0.5, 0.0), map_rows - 1.0)
         r = int(y)
@@ -72,11 +74,15 @@ def tint_above(
         for c in range(cols):
             there = values[r, c] + part * (values[below, c] - values[r, c])
             line[c] = there - half
-        begins = 0 if line[0] > 0 else -1
-        for c in range(cols):
-            more = c + 1 < cols and line[c + 1] > 0
-            if more == (line[c] > 0) and c + 1 < cols:
-                continue
+            over[c] = line[c] > 0
+        count = 0
+        for c in range(cols - 1):  # kept only where it turns: no branch for a processor to guess
+            turns[count] = c
+            count += over[c] != over[c + 1]
+        turns[count] = cols - 1
+        begins = 0 if over[0] else -1
+        for c in turns[: count + 1]:
+            more = c + 1 < cols and over[c + 1]
             # the pixel behind the place where the line between two cells' middles is zero
             turn = float(width)
             if c + 1 < cols:

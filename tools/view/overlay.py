@@ -48,6 +48,7 @@ def draw_overlay(
     faults: Sequence[str] = (),
     cruise_mps: float | None = None,
     inset: str = "right",
+    canvas: U8 | None = None,
 ) -> U8:
     """Draw surfaces, lanes, path, objects and a view from above; the frame is left as it is.
 
@@ -57,13 +58,16 @@ def draw_overlay(
             the plan's own highest speed if None).
         status_text: further short facts for the status strip; faults: shown there in red.
         inset: corner of the view from above, 'right', 'left', or 'none'.
+        canvas: an earlier picture that may be drawn over, where it has the right size: new memory
+            costs as much as copying the frame.
 
     Returns:
         (h + strip, w, 3) uint8 BGR, see ``overlay_size_px``: the status strip is added below.
     """
     height, width = frame.image.shape[:2]
     corner = _inset_box(width, height, inset)
-    out = np.empty((height + bar_height_px(height), width, 3), np.uint8)
+    shape = height + bar_height_px(height), width, 3
+    out = np.empty(shape, np.uint8) if canvas is None or canvas.shape != shape else canvas
     image = out[:height]
     image[:] = frame.image
     if scene is not None:

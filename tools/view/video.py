@@ -26,20 +26,23 @@ _BT709, _BT601, _LIMITED = 1, 6, 1
 _BITEXACT = 0x400  # FFmpeg's AVFMT_FLAG_BITEXACT
 
 
-def _yuv420(image: U8) -> av.VideoFrame:
-    """A picture (h, w, 3) BGR with even sides as the encoder takes it: BT.601 in limited range,
-    colours averaged over the four pixels that share them.
+def _blank(width: int, height: int) -> av.VideoFrame:
+    """A frame for ``_fill`` as the encoder takes it: YUV 4:2:0, BT.601 in limited range."""
+    frame = av.VideoFrame(width, height, "yuv420p")
+    frame.colorspace, frame.color_range = _BT601, _LIMITED
+    return frame
+
+
+def _fill(frame: av.VideoFrame, image: U8) -> None:
+    """Put a picture (h, w, 3) BGR with even sides into a frame, its colours averaged over the four
+    pixels that share them.
 
     OpenCV's own colours are one pixel's of the four, and libswscale's take longer.
     """
     from tools.view.kernels import to_yuv420
 
-    height, width = image.shape[:2]
-    frame = av.VideoFrame(width, height, "yuv420p")
     planes = [np.frombuffer(p, np.uint8).reshape(-1, p.line_size) for p in frame.planes]  # type: ignore[call-overload]
-    run(to_yuv420, image.reshape(height, -1), *planes)
-    frame.colorspace, frame.color_range = _BT601, _LIMITED
-    return frame
+    run(to_yuv420, image.reshape(len(image), -1), *planes)
 
 
 class VideoWriter:
@@ -92,6 +95,7 @@ class VideoWriter:
         self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
+        self._frame: av.VideoFrame | None = None
         self._first_ns = 0
         self._last_tick = -1
 
@@ -124,7 +128,10 @@ class VideoWriter:
         if not self.frames:
             self._first_ns = t_ns
         tick = max(round((t_ns - self._first_ns) / _TICK_NS), self._last_tick + 1)
-        frame = _yuv420(self._fitted(image))
+        if self._frame is None or self._threads > 1:  # which may still be reading the last one
+            self._frame = _blank(self.width_px, self.height_px)
+        frame = self._frame
+        _fill(frame, self._fitted(image))
         frame.pts, frame.time_base = tick, _TIME_BASE
         frame.duration = round(1 / self._rate / _TIME_BASE)  # counts for the last picture only
         self._container.mux(self._stream.encode(frame))
