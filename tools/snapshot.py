@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import importlib
 from collections import Counter, deque
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, Literal
 
@@ -97,10 +98,7 @@ def decode(value: Any) -> Any:
     if kind == "enum":
         return _class(value["class"])(value["value"])
     if kind == "object":
-        cls = _class(value["class"])
-        made = object.__new__(cls)
-        vars(made).update({str(k): decode(v) for k, v in value["fields"].items()})
-        return made
+        return _made(value["class"], {str(k): decode(v) for k, v in value["fields"].items()})
     if kind in ("dict", "counter"):
         items = {decode(k): decode(v) for k, v in value["items"]}
         return Counter(items) if kind == "counter" else items
@@ -108,6 +106,17 @@ def decode(value: Any) -> Any:
     if kind == "deque":
         return deque(items_of, maxlen=value["max"])
     return {"tuple": tuple, "list": list}[kind](items_of)
+
+
+def _made(name: str, values: dict[str, Any]) -> Any:
+    cls = _class(name)
+    if is_dataclass(cls):
+        lacks = {f.name for f in fields(cls)} - set(values)
+        if lacks:
+            raise ValueError(f"{name} without {min(lacks)}: written by another version")
+    made = object.__new__(cls)
+    vars(made).update(values)
+    return made
 
 
 def _class(name: str) -> Any:

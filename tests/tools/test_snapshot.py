@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data.camera import Camera
-from data.types import Detections, PlanStatus
+from data.types import Detections, Plan, PlanStatus
 from perception.tracking import Tracker
 from tools.snapshot import decode, encode
 from tools.tally import Histogram, Tally
@@ -70,6 +70,14 @@ def test_other_classes_are_neither_written_nor_made():
         encode(Path("x"))
     with pytest.raises(KeyError):
         decode({"!": "object", "class": "Popen", "fields": {}})
+
+
+def test_what_another_version_wrote_is_refused_where_something_is_missing():
+    plan = encode(Plan.none(PlanStatus.STALE, "late"))
+    assert decode(json.loads(json.dumps(plan))).reason == "late"
+    del plan["fields"]["reason"]
+    with pytest.raises(ValueError, match="Plan without reason: written by another version"):
+        decode(plan)
 
 
 def test_a_histogram_is_right_within_half_a_percent():
