@@ -180,7 +180,7 @@ def corner_hits(field: Field, body: Body, x: float, y: float, cos: float, sin: f
 def _corners_far(field: Field, body: Body, x: float, y: float, cos: float, sin: float,
                  way_m: float, curvature: float) -> bool:  # fmt: skip
     """Whether the corners that ``corner_hits`` looks at, at the latter pose, are so far from
-    everything that they touched nothing on a way of at most ``way_m``."""
+    everything that they touched nothing in the grid on a way of at most ``way_m``."""
     rows, cols = field.near_m.shape
     left = -body.half_width_m if curvature > 0 else body.half_width_m
     # centre to centre: from one corner of a cell to the nearest corner of another
@@ -204,7 +204,7 @@ def far_enough(field: Field, body: Body) -> float:
 @compiled
 def touches_between(field: Field, body: Body, poses: NDArray[np.float64], i: int) -> float:
     """``room`` at the ``i``-th of (n, 3) poses of a curve; -1 also where a corner touches something
-    on the way there from the pose before."""
+    on the way there from the pose before, if that was free."""
     x, y, yaw = poses[i, 0], poses[i, 1], poses[i, 2]
     cos, sin = math.cos(yaw), math.sin(yaw)
     here = room(field, body, x, y, cos, sin)

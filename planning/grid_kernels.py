@@ -249,11 +249,11 @@ def _lowest(own: Array, at: Array, begins: Array, high: Array, out: Array) -> No
 def _same_until(row: Array, j: int) -> int:
     """End of the cells of a row from ``j`` on that are all shut, or all free."""
     cols, first = len(row), row[j]
-    every = np.uint8(_MANY if first else 0)
-    while j + _MANY <= cols:  # many at once
-        count = np.uint8(0)
+    every = _MANY if first else 0
+    while j + _MANY <= cols:  # many at once, the indices unsigned: none is negative
+        count = 0
         for k in range(np.uint64(j), np.uint64(j + _MANY)):
-            count += np.uint8(row[k])
+            count += row[k]
         if count != every:
             break
         j += _MANY

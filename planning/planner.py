@@ -31,6 +31,8 @@ from planning.vehicle import Vehicle
 
 F64 = NDArray[np.float64]
 
+_BREAK_S = 0.5  # after it nothing is taken over from the last plan
+
 
 @dataclass(frozen=True)
 class PlannerConfig:
@@ -153,7 +155,7 @@ class Planner:
         self._ground = seen.ground
         now = _Now(
             seen, self._view_of(scene), ego, near, self._last_seen_from(scene.t_ns, ego, turning),
-            self._calm_share(scene.t_ns), self._last.lead if self._last else None,
+            self._calm_share(scene.t_ns), self._lead_of_last(scene.t_ns),
             lambda: limit_s is not None and time.perf_counter() - begin > limit_s,
         )  # fmt: skip
         self._last = self._plan_on(now, scene.t_ns)
@@ -197,12 +199,18 @@ class Planner:
         last, status = self._last.plan, PlanStatus.NO_SURFACE
         return safe_stop(status, reason, last, age_s, ego, self.vehicle, touch, step_m)
 
+    def _lead_of_last(self, t_ns: int) -> tuple[int, bool] | None:
+        """The last frame's lead and whether it moved; unknown after a break."""
+        if self._last is None or (t_ns - self._last.t_ns) / 1e9 > _BREAK_S:
+            return None
+        return self._last.lead
+
     def _calm_share(self, t_ns: int) -> float:
-        """Share of the last path in the new one; none after a break of half a second."""
+        """Share of the last path in the new one; none after a break."""
         if self._last is None or self.config.calm_s <= 0:
             return 0.0
         dt_s = (t_ns - self._last.t_ns) / 1e9
-        return 0.0 if dt_s > 0.5 else min(math.exp(-dt_s / self.config.calm_s), 0.8)
+        return 0.0 if dt_s > _BREAK_S else min(math.exp(-dt_s / self.config.calm_s), 0.8)
 
     def _last_seen_from(self, t_ns: int, ego: float | None, turning: float | None) -> Curve | None:
         """The last curve, moved by the own motion since then where that is known."""

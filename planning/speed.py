@@ -23,7 +23,7 @@ class SpeedConfig:
     """Attributes:
     standstill_m: from the front bumper to what is stopped behind.
     headway_s: time gap to a vehicle that is followed.
-    standing_mps: slower counts as standing; what was followed does below half of it.
+    standing_mps: slower counts as standing; a lead that was moving, only below half of it.
     sight_brake_mps2: braking that must suffice to stop within what is seen.
     crossing_s: how far ahead in time objects about to cross are looked for.
     crossing_room_m: kept free beside the own body from a crossing object.

@@ -238,7 +238,7 @@ def test_far_away_the_lane_does_not_jump_with_an_edge():
 
 
 @pytest.mark.parametrize("share_shut", [0.0, 0.0005, 0.02, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(60, 45), (8, 120)])
+@pytest.mark.parametrize("shape", [(60, 45), (8, 120), (20, 9), (5, 16), (5, 17), (7, 1)])
 def test_distances_are_exact(share_shut, shape):
     free = np.random.default_rng(4).random(shape) >= share_shut
     near, far = near_squared(~free, 6), distance_m(~free, 0.2, NEVER_M, 0.5)

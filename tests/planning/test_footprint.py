@@ -92,14 +92,15 @@ def test_front_corner_is_checked_between_poses():
     assert touches_between(field, BODY, np.array([start, end]), 1) < 0
 
 
-def test_corners_are_left_unlooked_at_only_where_they_touch_nothing():
+@pytest.mark.parametrize("cell, share, bend", [(0.05, 0.004, 0.6), (0.2, 0.03, 0.1)])
+def test_corners_are_left_unlooked_at_only_where_they_touch_nothing(cell, share, bend):
     """Steps of turns among cells that the corners pass near to, at every heading."""
     rng, touched, passed = np.random.default_rng(4), 0, 0
-    occupied = rng.random((240, 240)) < 0.004
-    field = field_of(occupied, 0.05)
+    occupied = rng.random((round(12 / cell), round(12 / cell))) < share
+    field = field_of(occupied, cell)
     for x, y, yaw in rng.uniform((4.5, 4.5, -4), (7.5, 7.5, 4), (6000, 3)):
         step = rng.choice((-1.0, 1.0)) * rng.uniform(0.02, 0.3)
-        turn = step * rng.uniform(-0.6, 0.6)
+        turn = step * rng.uniform(-bend, bend)
         cos, sin = math.cos(yaw), math.sin(yaw)
         to_x, to_y = x + step * math.cos(yaw + turn / 2), y + step * math.sin(yaw + turn / 2)
         to_cos, to_sin = math.cos(yaw + turn), math.sin(yaw + turn)

@@ -98,3 +98,11 @@ def test_another_track_does_not_inherit_that_the_last_one_moved(world):
         scene = world.scene(world.Road(), [thing], t_ns=i * 66_000_000)
         scene = replace(scene, tracks=replace(scene.tracks, track_id=np.array([track])))
         assert ("following" in plan_of(scene, 3.0, planner).reason) == follows
+
+
+def test_after_a_break_it_is_not_known_that_the_last_lead_moved(world):
+    planner = Planner()
+    for speed, t_s, follows in ((1.4, 0.0, True), (0.8, 0.4, True), (0.8, 1.0, False)):
+        thing = world.Thing(12, 0.0, velocity=(speed - 3.0, 0.0), kind="person")
+        plan = plan_of(world.scene(world.Road(), [thing], t_ns=round(t_s * 1e9)), 3.0, planner)
+        assert ("following" in plan.reason) == follows

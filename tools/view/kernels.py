@@ -33,6 +33,30 @@ def _mix(row: Array, added: Array, keep: int) -> None:
 
 
 @compiled
+def _turns(first: Array, second: Array, part: float, half: float, line: Array,
+           turns: Array) -> int:  # fmt: skip
+    """Values between two rows of a map, less ``half``, into ``line``; into ``turns`` the indices
+    behind which it passes 0, and the last one. Returns how many passes there are."""
+    count, last = 0, len(line) - 1
+    for c in range(len(line)):
+        there = first[c] + part * (second[c] - first[c])
+        line[c] = there - half
+    for c in range(last):  # kept only where it turns: no branch for a processor to guess
+        turns[count] = c
+        count += (line[c] > 0) != (line[c + 1] > 0)
+    turns[count] = last
+    return count
+
+
+@compiled
+def _passes_at(line: Array, c: int, scale_x: float, width: int) -> int:
+    """The pixel behind the place where the line between two cells' middles is zero."""
+    step = line[c] - line[c + 1]
+    turn = c + (line[c] / step if step == step else 0.5)
+    return int(min(max(np.ceil((turn + 0.5) / scale_x - 0.5), 0.0), float(width)))
+
+
+@compiled
 def tint_above(
     rows: Array, values: Array, half: float, scale_x: float, scale_y: float, colour: Array,
     share: float, inside: Array,
@@ -57,7 +81,7 @@ def tint_above(
     for u in range(width):
         for k in range(3):
             added[3 * u + k] = colour[k] * theirs + 128
-    line, over, turns = np.empty(cols), np.empty(cols, np.bool_), np.empty(cols, np.int64)
+    line, turns = np.empty(cols), np.empty(cols, np.int64)
     some = np.zeros(map_rows, np.bool_)
     for r in range(map_rows):
         found = 0
@@ -70,33 +94,17 @@ def tint_above(
         below = min(r + 1, map_rows - 1)
         if not (some[r] or some[below]):
             continue
-        part = y - r
-        for c in range(cols):
-            there = values[r, c] + part * (values[below, c] - values[r, c])
-            line[c] = there - half
-            over[c] = line[c] > 0
-        count = 0
-        for c in range(cols - 1):  # kept only where it turns: no branch for a processor to guess
-            turns[count] = c
-            count += over[c] != over[c + 1]
-        turns[count] = cols - 1
-        begins = 0 if over[0] else -1
+        count = _turns(values[r], values[below], y - r, half, line, turns)
+        begins = 0 if line[0] > 0 else -1
         for c in turns[: count + 1]:
-            more = c + 1 < cols and over[c + 1]
-            # the pixel behind the place where the line between two cells' middles is zero
-            turn = float(width)
-            if c + 1 < cols:
-                step = line[c] - line[c + 1]
-                turn = c + (line[c] / step if step == step else 0.5)
-                turn = min(max(np.ceil((turn + 0.5) / scale_x - 0.5), 0.0), float(width))
-            if more:
-                begins = int(turn)
+            at = width if c + 1 == cols else _passes_at(line, c, scale_x, width)
+            if c + 1 < cols and line[c + 1] > 0:
+                begins = at
             elif begins >= 0:
-                _mix(rows[v, 3 * begins : 3 * int(turn)], added[3 * begins : 3 * int(turn)],
-                     256 - theirs)  # fmt: skip
+                _mix(rows[v, 3 * begins : 3 * at], added[3 * begins : 3 * at], 256 - theirs)
                 if inside.size:
-                    inside[v, begins : int(turn)] = 255
-                if int(turn) > begins:
+                    inside[v, begins:at] = 255
+                if at > begins:
                     top, end = (v if end == 0 else top), v + 1
                 begins = -1
     return top, end

@@ -128,7 +128,7 @@ class VideoWriter:
         if not self.frames:
             self._first_ns = t_ns
         tick = max(round((t_ns - self._first_ns) / _TICK_NS), self._last_tick + 1)
-        if self._frame is None or self._threads > 1:  # which may still be reading the last one
+        if self._frame is None or self._threads > 1:  # these may still read the last one
             self._frame = _blank(self.width_px, self.height_px)
         frame = self._frame
         _fill(frame, self._fitted(image))
