@@ -129,7 +129,7 @@ class OverlaySink:
             self._size = picture.shape[1], picture.shape[0]
         if self._video is None:
             path = self._folder / f"{self._frames:09d}_{frame.t_ns}.mp4"
-            self._video = VideoWriter(path, *self._size, self._fps, quality=30, plain=True)
+            self._video = VideoWriter(path, *self._size, self._fps, quality=31, plain=True)
             self._video.__enter__()
         self._video.write(picture, frame.t_ns)
         self._frames += 1

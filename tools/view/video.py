@@ -90,7 +90,9 @@ class VideoWriter:
         self._rate = Fraction(nominal_fps if nominal_fps > 0 else 25).limit_denominator(1001)
         self._options = {"preset": "superfast", "crf": str(quality)}
         if plain:
-            self._options = {"preset": "ultrafast", "qp": str(quality), "bf": "0"}
+            # small coefficients are cheaper kept than looked for to be dropped
+            spare = {"x264-params": "no-dct-decimate=1"}
+            self._options = {"preset": "ultrafast", "qp": str(quality), "bf": "0", **spare}
         self._threads = 1 if plain else 2  # fixed: the encoder's output depends on it
         self._part = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
         self._container: OutputContainer | None = None
