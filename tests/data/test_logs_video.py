@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -364,14 +366,31 @@ def test_start_beyond_an_undeclared_end_is_found_while_reading(tmp_path: Path) -
         list(log)
 
 
-def test_unreadable_file(b_frames: Path, tmp_path: Path) -> None:
-    path = tmp_path / "locked.mp4"
-    path.write_bytes(b_frames.read_bytes())
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
-    with pytest.raises(InputError, match="cannot be read"):
-        open_log(path)
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Root may read everything, so that it steps down meanwhile."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)  # nobody
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_unreadable_file(b_frames: Path) -> None:
+    with TemporaryDirectory() as folder:  # pytest's own can be entered by nobody else
+        Path(folder).chmod(0o755)
+        path, open_one = Path(folder) / "locked.mp4", Path(folder) / "open.mp4"
+        for each in (path, open_one):
+            each.write_bytes(b_frames.read_bytes())
+        path.chmod(0)
+        open_one.chmod(0o444)
+        with as_ordinary_user():
+            assert open_log(open_one).width_px > 0
+            with pytest.raises(InputError, match="cannot be read"):
+                open_log(path)
 
 
 def test_huge_video_is_refused(monkeypatch: pytest.MonkeyPatch, b_frames: Path) -> None:
