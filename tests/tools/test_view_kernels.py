@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.view.draw import tint, tint_above_half
+from tools.view.draw import spaced, tint, tint_above_half
 from tools.view.kernels import blend_where, fill_quads, paint_cells
 
 
@@ -74,18 +74,18 @@ def test_what_is_unknown_is_not_tinted(image):
 def test_of_the_cells_in_a_pixel_the_highest_rank_shows():
     kind = np.zeros((20, 12), np.uint8)
     kind[3, 5], kind[10] = 2, 1  # one cell; a line across
-    rank = np.arange(1, 257).clip(max=255).astype(np.uint8)
+    rank = kind + 1
     colours = np.zeros((256, 3), np.uint8)
     colours[2], colours[3] = (0, 0, 100), (0, 0, 200)
     image = np.full((10, 6, 3), 7, np.uint8)
-    paint_cells(image, kind, rank, colours, 0.0, 0.0, 0.5)
+    paint_cells(image, rank, colours, 0.0, 0.0, 0.5)
     want = np.zeros((10, 6), int)
     want[(19 - 10) // 2], want[(19 - 3) // 2, (11 - 5) // 2] = 100, 200  # row 0 at the bottom
     assert (image[:, :, 2] == want).all() and not image[:, :, :2].any()
     larger = np.full((50, 40, 3), 7, np.uint8)
-    paint_cells(larger, kind, rank, colours, 8.0, 5.0, 2.0)
+    paint_cells(larger, rank, colours, 8.0, 5.0, 2.0)
     assert (larger[:5] == 7).all() and (larger[45:] == 7).all() and (larger[:, 32:] == 7).all()
-    shown = colours[rank[kind[::-1, ::-1]], 2]
+    shown = colours[rank[::-1, ::-1], 2]
     assert (larger[5:45, 8:32, 2] == np.kron(shown, np.ones((2, 2)))).all()
 
 
@@ -122,3 +122,15 @@ def test_quads_outside_are_cut_off():
     assert (mask[:4] == 1).all() and (mask[4:] == 0).all()
     fill_quads(mask, np.array([[[50, 50], [60, 50], [60, 60], [50, 60]]], float), np.array([2]))
     assert 2 not in mask
+
+
+def test_points_of_a_line_too_near_to_tell_apart_are_left_out():
+    assert spaced(np.ones(10), 4.0).tolist() == [0, 4, 8, 10]
+    assert spaced(np.full(3, 5.0), 4.0).tolist() == [0, 1, 2, 3]
+    assert spaced(np.array([0.5, np.nan, 0.5, 0.5]), 4.0).tolist() == [0, 2, 4]
+    assert [spaced(np.ones(n), 4.0).tolist() for n in (0, 1)] == [[0], [0, 1]]
+    rng = np.random.default_rng(3)
+    steps = rng.uniform(0, 6, 200)
+    kept = spaced(steps, 4.0)
+    apart = np.diff(np.concatenate([[0.0], np.cumsum(steps)])[kept])
+    assert apart.max() < 4.0 + 2 * 6.0 and len(kept) < 160

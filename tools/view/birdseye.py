@@ -21,6 +21,7 @@ from tools.view.draw import (
     class_style,
     overlap,
     put_text,
+    spaced,
     text_width_px,
 )
 
@@ -31,6 +32,7 @@ _REAR_M, _FRONT_M = -0.9, 3.4  # the own vehicle about its rear axle
 # length and width drawn, by class
 _SIZES_M = ((4.4, 1.8), (0.6, 0.6), (1.8, 0.7), (0.4, 0.4), (0.4, 0.4))
 _SHIFT = 4
+_PIECE_PX = 3.0  # of the path, at least
 _BACKGROUND = (30, 25, 22)
 _RING: Colour = (112, 101, 92)
 _KINDS = {
@@ -112,7 +114,8 @@ def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:
     far = np.array(grid.origin_m) + np.array(grid.kind.shape) * grid.resolution_m
     left, top = view.pixels(far)[0]  # of the outer corner: pixels' middles are whole numbers
     step = grid.resolution_m * view.scale
-    run(paint_cells, image, grid.kind, _RANKS, _COLOURS, left + 0.5, top + 0.5, step)
+    rank = cv2.LUT(grid.kind, _RANKS)
+    run(paint_cells, image, rank, _COLOURS, left + 0.5, top + 0.5, step)
 
 
 def _draw_view_cone(image: U8, view: _Map, scene: Scene, ahead_m: float) -> None:
@@ -154,7 +157,8 @@ def _draw_path(image: U8, view: _Map, plan: Plan) -> None:
     points = points[np.isfinite(points).all(1)]
     if len(points) < 2:
         return
-    line = [view.fixed(points)]
+    steps = np.hypot(*np.diff(points, axis=0).T) * view.scale
+    line = [view.fixed(points[spaced(steps, _PIECE_PX)])]
     thin = max(2, round(view.height_px / 90))
     cv2.polylines(image, line, False, INK, thin + 2, cv2.LINE_AA, _SHIFT)
     cv2.polylines(image, line, False, PATH, thin, cv2.LINE_AA, _SHIFT)

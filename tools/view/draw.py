@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import run
-from data.types import F32, U8, PlanStatus
+from data.types import F32, F64, U8, PlanStatus
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom exclusive
@@ -131,7 +131,7 @@ def compile_kernels() -> None:
     tint(picture[:, :2], mask[:, :2].copy(), INK, 0.5)  # and of a part of a picture
     run(fill_quads, mask, np.zeros((1, 4, 2)), np.ones(1, np.int64))
     tint_above_half(picture, np.ones((2, 4), np.float32), (1.0, 1.0), INK, 0.5)
-    run(paint_cells, picture, mask, mask[0], picture[0], 0.0, 0.0, 1.0)
+    run(paint_cells, picture, mask, picture[0], 0.0, 0.0, 1.0)
     run(blend_where, picture[:, :2], mask[:, :2].copy(), np.zeros((256, 3), np.uint8), 0.5)
     run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())
 
@@ -139,6 +139,19 @@ def compile_kernels() -> None:
 def shade(image: U8, share: float = 0.75) -> None:
     """Darken ``image`` in place towards ``INK``, as a ground for text."""
     cv2.LUT(image, _tint_table(INK, share), image)
+
+
+def spaced(steps_px: F64, least_px: float) -> NDArray[np.intp]:
+    """Of a line's points those that lie ``least_px`` apart or more, about, with the first and the
+    last: pieces shorter than can be seen cost as much as long ones.
+
+    Args:
+        steps_px: (n - 1,) from each point to the next; NaN counts as far.
+    """
+    along = np.cumsum(np.nan_to_num(steps_px, nan=1e4)) // least_px
+    keep = np.ones(len(steps_px) + 1, np.bool_)
+    keep[1:-1] = along[:-1] > np.concatenate([[0.0], along[:-2]])
+    return np.flatnonzero(keep)
 
 
 def overlap(a: Box, b: Box) -> bool:

@@ -111,18 +111,25 @@ def tint_above(
 
 
 @compiled
+def _raise_to(line: Array, row: Array) -> None:
+    """The higher of both; apart, as a processor then does many at once."""
+    for c in range(len(line)):
+        line[c] = max(line[c], row[c])
+
+
+@compiled
 def paint_cells(
-    image: Array, kind: Array, rank: Array, colours: Array, left: float, top: float, step: float
+    image: Array, rank: Array, colours: Array, left: float, top: float, step: float
 ) -> None:
     """Colour ``image`` (h, w, 3) by a grid seen from above, in place where there is grid.
 
     Args:
-        kind: (rows, cols) uint8, row 0 at the bottom and column 0 at the right.
-        rank: (256,) uint8 of kinds, above 0: of a pixel's cells the highest shows, so that thin
-            lines stay; ``colours``: (256, 3) uint8 of ranks.
+        rank: (rows, cols) uint8 above 0, row 0 at the bottom and column 0 at the right: of a
+            pixel's cells the highest shows, so that thin lines stay.
+        colours: (256, 3) uint8 of ranks.
         left, top: px of the grid's upper left corner; ``step``: px of a cell's side.
     """
-    rows, cols = kind.shape
+    rows, cols = rank.shape
     height, width = image.shape[:2]
     first, end = np.zeros(width, np.int64), np.zeros(width, np.int64)
     for u in range(width):
@@ -137,9 +144,7 @@ def paint_cells(
         end_r = min(max(int(np.ceil((v + 1 - top) / step - 1e-9)), first_r + 1), rows)
         line[:] = 0
         for r in range(first_r, end_r):
-            for c in range(cols):
-                there = rank[kind[rows - 1 - r, c]]
-                line[c] = max(line[c], there)
+            _raise_to(line, rank[rows - 1 - r])
         for u in range(width):
             best = 0
             for c in range(first[u], end[u]):

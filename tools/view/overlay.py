@@ -112,7 +112,7 @@ def _draw_surfaces(image: U8, surfaces: Surfaces) -> None:
         image, surfaces.drivable, surfaces.scale, DRIVABLE, _DRIVABLE_ALPHA, inside
     )
     edges, _ = cv2.findContours(
-        inside[rows], cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(0, rows.start)
+        inside[rows], cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(0, rows.start)
     )
     cv2.polylines(image, edges, True, DRIVABLE, thin)
     tint_above_half(image, surfaces.lane, surfaces.scale, LANE, _LANE_ALPHA)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data.camera import Camera
 from data.compiled import run
 from data.types import F64, U8, Plan
-from tools.view.draw import PATH, SLOW, STOP
+from tools.view.draw import PATH, SLOW, STOP, spaced
 
 _SPACING_M = 0.25
 _MAX_PIECES = 240
@@ -17,6 +17,7 @@ _ALPHA = 0.5
 _FAR_PX = 30_000.0  # beyond any picture, within what OpenCV's fixed point can draw
 _SHIFT = 4  # fractional bits of drawn coordinates
 _STOPPED_MPS = 0.3
+_PIECE_PX = 4.0  # of the edges, at least
 
 
 def speed_table() -> U8:
@@ -37,7 +38,9 @@ def ribbon_edges_m(plan: Plan, width_m: float) -> tuple[F64, F64, F64]:
     """Left and right edge (n, 2) in vehicle m and speed (n,), evenly spaced along the path."""
     good = np.isfinite(np.stack([plan.x_m, plan.y_m, plan.yaw_rad, plan.speed_mps])).all(0)
     x, y, speed = plan.x_m[good], plan.y_m[good], plan.speed_mps[good]
-    yaw = np.unwrap(plan.yaw_rad[good])
+    yaw = plan.yaw_rad[good]
+    if len(yaw) > 1 and np.abs(np.diff(yaw)).max() > np.pi:
+        yaw = np.unwrap(yaw)
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])[: len(x)]
     if len(x) < 2 or along[-1] <= 0:
         empty = np.zeros((0, 2))
@@ -85,8 +88,11 @@ def draw_ribbon(
     if not len(speed):
         return
     left, right = project_ground(camera, left_m), project_ground(camera, right_m)
-    whole = np.asarray(np.isfinite(np.hstack([left, right])).all(axis=1))
     fast = max(cruise_mps or float(speed.max()), 1e-3)
+    steps = np.maximum(*(np.hypot(*np.diff(edge, axis=0).T) for edge in (left, right)))
+    keep = spaced(steps, _PIECE_PX)
+    left, right, speed = left[keep], right[keep], speed[keep]
+    whole = np.asarray(np.isfinite(np.hstack([left, right])).all(axis=1))
     value = (1 + 254 * np.clip(speed / fast, 0, 1)).astype(int)
     quads = np.stack([left[:-1], left[1:], right[1:], right[:-1]], 1)  # (n - 1, 4, 2)
     height, width = image.shape[:2]
