@@ -99,6 +99,7 @@ class MultiTaskNet(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        self.width = width
         self.backbone = EfficientNetLite0()
         self.pyramid = Pyramid(self.backbone.channels, width)
         self.det_stem = conv(width, width)
@@ -111,7 +112,13 @@ class MultiTaskNet(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         """``image`` (n, 3, h, w) RGB in [-1, 1]; h and w are multiples of 32."""
-        x = self.pyramid(self.backbone(image))
+        return self.answer(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the heads look at: (n, ``width``, h/4, w/4)."""
+        return self.pyramid(self.backbone(image))
+
+    def answer(self, x: Tensor) -> Output:
         d = self.det_stem(x)
         edges = self.box(d + self.box_stem(d))  # sharper than what tells the class
         return finish(self.heat(d), edges, self.mask(self.mask_stem(x)))

@@ -45,6 +45,7 @@ class NanoNet(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
+        self.width = width
         self.stem = conv(3, 16, stride=2)
         c_in, stages = 16, []
         for channels, blocks in STAGES:
@@ -64,6 +65,10 @@ class NanoNet(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         """``image`` (n, 3, h, w) RGB in [-1, 1]; h and w are multiples of 32."""
+        return self.answer(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """What the heads look at: (n, ``width``, h/4, w/4)."""
         x, taps = self.stem(image), []
         for stage in self.stages:
             taps.append(x := stage(x))
@@ -71,5 +76,8 @@ class NanoNet(nn.Module):
         for i in (2, 1, 0):
             up = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.smooth[i](self.lateral[i](taps[i]) + up)
+        return x
+
+    def answer(self, x: Tensor) -> Output:
         d = self.det_stem(x)
         return finish(self.heat(d), self.box(d), self.mask(self.mask_stem(x)))

@@ -66,6 +66,8 @@ class OptimizerConfig:
         warmup_steps: linear warm-up; final_factor: last rate as a share of the peak.
         clip_norm: gradient norm limit; ema: decay of the weights' moving average.
         frozen_blocks: the stem and so many backbone blocks stay as they start ('nano' has none).
+        only: parts that learn, by what their parameters' names begin with, such as 'box'; all
+            others stay as they start, batch statistics too. All parts learn if empty.
     """
 
     steps: int = 2000
@@ -78,6 +80,7 @@ class OptimizerConfig:
     clip_norm: float = 10.0
     ema: float = 0.998
     frozen_blocks: int = 3
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _expect(self, "steps batch", 1)
@@ -94,6 +97,7 @@ class DistillConfig:
         unlabelled: weight of the teacher's terms at pixels without a label of their kind.
         labelled: the same at pixels that have one.
         heat, box, mask: weights of the teacher's terms, beside those of the labels' own.
+        features: weight of the likeness of what the heads of both look at.
     """
 
     unlabelled: float = 1.0
@@ -101,9 +105,10 @@ class DistillConfig:
     heat: float = 1.0
     box: float = 1.0
     mask: float = 1.0
+    features: float = 0.0
 
     def __post_init__(self) -> None:
-        _expect(self, "unlabelled labelled heat box mask", 0)
+        _expect(self, "unlabelled labelled heat box mask features", 0)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 The student sees the teacher's answer to the same augmented picture: the heat as soft labels of
 the quality focal loss (Li et al. 2020), boxes where the teacher is sure of an object (the
-valuable regions of localisation distillation, Zheng et al. 2022), surfaces as probabilities.
+valuable regions of localisation distillation, Zheng et al. 2022), surfaces as probabilities. It
+may learn the teacher's features too, by how they correlate (PKD, Cao et al. 2022), half of the
+weight lying on objects (as in FGD, Yang et al. 2022).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.datasets.base import Dataset
 from data.datasets.files import IMAGE_SUFFIXES
@@ -29,6 +31,7 @@ from perception.training.losses import BOX_WEIGHT, box_sums
 _SURE = 0.3  # teacher's heat above which its boxes are taught
 _EVERY_S = 0.5  # frames of a video nearer in time say the same
 _MAX_WIDTH_PX = 1280
+_FLAT = 1e-6  # variance of a feature below which it says nothing
 
 
 def heat_loss(logits: Tensor, taught: Tensor, weight: Tensor, total: Total = alone) -> Tensor:
@@ -69,10 +72,58 @@ def mask_loss(logits: Tensor, taught: Tensor, weight: Tensor, total: Total = alo
     return cost / count + gap / (both + 1)
 
 
+def _gaze(taught: Output) -> Tensor:
+    """(n, 1, h, w) weights that sum to one a picture: half over all cells alike, half over those
+    that the teacher sees objects at or beside."""
+    q = F.avg_pool2d(taught.heat.sigmoid().amax(1, keepdim=True), 3, 1, 1)
+    cells = q.shape[2] * q.shape[3]
+    return 0.5 / cells + 0.5 * (q + 1e-6) / (q + 1e-6).sum((2, 3), keepdim=True)
+
+
+def feature_loss(own: Tensor, taught: Tensor, gaze: Tensor, total: Total = alone) -> Tensor:
+    """Mean over pictures and channels of ``1 - r``, r being the correlation of two maps; like a
+    chessboard, half of the cells are looked at, which say nearly all in half of the time.
+
+    ``own``, ``taught`` (n, c, h, w); ``gaze`` (n, 1, h, w), weights that sum to one a picture.
+    """
+
+    def rows(f: Tensor) -> Tensor:  # (n, cells, c)
+        half = torch.cat([f[..., 0::2, 0::2], f[..., 1::2, 1::2]], 3)
+        return half.permute(0, 2, 3, 1).flatten(1, 2).float()
+
+    x, y, w = rows(own), rows(taught), rows(gaze).transpose(1, 2)
+    w = w / w.sum(2, keepdim=True)
+
+    def mean(v: Tensor) -> Tensor:
+        return torch.bmm(w, v)[:, 0]
+
+    mx, my = mean(x), mean(y)
+    spread = (mean(x * x) - mx * mx).clamp(min=0), (mean(y * y) - my * my).clamp(min=0)
+    r = (mean(x * y) - mx * my) * ((spread[0] + _FLAT) * (spread[1] + _FLAT)).rsqrt()
+    cost, count = total(torch.stack([(1 - r).sum(), torch.ones_like(r).sum()]))
+    return cost / count
+
+
+class Bridged(nn.Module):
+    """A student that shows its features as well, brought to as many channels as its teacher's:
+    (n, 3, h, w) RGB in [-1, 1] to its answer and (n, ``channels``, h/4, w/4)."""
+
+    def __init__(self, net: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.net = net
+        self.bridge = nn.Conv2d(net.width, channels, 1)  # type: ignore[arg-type]
+
+    def forward(self, rgb: Tensor) -> tuple[Output, Tensor]:
+        x = self.net.features(rgb)  # type: ignore[operator]
+        return self.net.answer(x), self.bridge(x)  # type: ignore[operator]
+
+
 def teacher_loss(
-    out: Output, taught: Output, batch: dict[str, Tensor], c: DistillConfig, total: Total = alone
-) -> dict[str, Tensor]:
-    """Terms ``teacher.heat``, ``teacher.box``, ``teacher.drivable`` and ``teacher.lane``.
+    out: Output, taught: Output, batch: dict[str, Tensor], c: DistillConfig, total: Total = alone,
+    features: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Terms ``teacher.heat``, ``teacher.box``, ``teacher.drivable`` and ``teacher.lane``, and
+    ``teacher.features`` where those are given, the student's and the teacher's.
 
     Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere, but
     nothing where a label is hidden: the teacher's answer to a mirrored picture is wrong there.
@@ -92,6 +143,8 @@ def teacher_loss(
         known = share(label < HIDDEN) * (label != HIDDEN)
         loss = mask_loss(out.mask[:, i], taught.mask[:, i], known, total)
         terms[f"teacher.{name}"] = c.mask * loss
+    if features is not None:
+        terms["teacher.features"] = c.features * feature_loss(*features, _gaze(taught), total)
     return terms
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -34,7 +35,7 @@ from perception.training.checkpoints import (
     save_weights,
 )
 from perception.training.config import OptimizerConfig, TrainConfig
-from perception.training.distill import teacher_loss
+from perception.training.distill import Bridged, teacher_loss
 from perception.training.distributed import Group, join_group, share_batch_norms
 from perception.training.loader import Mixture, batches
 from perception.training.losses import semantic_loss, total_loss
@@ -80,9 +81,13 @@ def build_network(config: TrainConfig, classes: tuple[str, ...] = ()) -> nn.Modu
     return net
 
 
-def set_train_mode(net: nn.Module, frozen_blocks: int) -> None:
+def set_train_mode(net: nn.Module, frozen_blocks: int, only: tuple[str, ...] = ()) -> None:
     """Training mode. A backbone's batch statistics stay those of ImageNet (small batches), and
-    its stem with ``frozen_blocks`` blocks gets no gradient."""
+    its stem with ``frozen_blocks`` blocks gets no gradient; nor does anything but ``only``.
+
+    Raises:
+        InputError: no part's name begins as one of ``only``.
+    """
     net.train()
     backbone = _backbone(net)
     if backbone is not None:
@@ -90,12 +95,25 @@ def set_train_mode(net: nn.Module, frozen_blocks: int) -> None:
         stem = [backbone._conv_stem, backbone._bn0]
         for module in [*stem, *backbone._blocks[:frozen_blocks]]:
             module.requires_grad_(False)
+    names = [name for name, _ in net.named_parameters()]
+    for part in only:
+        if not any(name.startswith(part) for name in names):
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise InputError(f"optimizer.only: no part is named '{part}'; expected some of {parts}")
+    for name, module in net.named_modules() if only else ():
+        if not name.startswith(only):
+            module.training = False
+            for p in module.parameters(recurse=False):
+                p.requires_grad_(False)
 
 
-def build_optimizer(net: nn.Module, c: OptimizerConfig) -> torch.optim.AdamW:
+def build_optimizer(
+    net: nn.Module, c: OptimizerConfig, bridge: nn.Module | None = None
+) -> torch.optim.AdamW:
     """AdamW; no weight decay on norms and biases, a lower rate for a pretrained backbone."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, p in net.named_parameters():
+    more = () if bridge is None else bridge.named_parameters()
+    for name, p in itertools.chain(net.named_parameters(), more):
         if p.requires_grad:
             groups.setdefault((name.startswith("backbone"), p.ndim > 1), []).append(p)
     return torch.optim.AdamW(
@@ -165,24 +183,34 @@ class Run:
         self.sums: dict[str, float] = {}  # of the loss terms since the last validation
         self.net = self._on_device(build_network(config, classes))
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.teacher: Teacher | None = None
-        if config.teacher is not None:
-            self.teacher = ready_teacher(load_weights(config.teacher)[0], group.device)
-        set_train_mode(self.net, config.optimizer.frozen_blocks)
+        set_train_mode(self.net, config.optimizer.frozen_blocks, config.optimizer.only)
         self.model = self.net
+        self.teacher: Teacher | None = None
+        self.bridge: nn.Module | None = None
+        if config.teacher is not None:
+            told, _ = load_weights(config.teacher)
+            self.teacher = ready_teacher(told, group.device, bool(config.bf16))
+            if config.distill.features:
+                bridged = Bridged(self.net, told.width)  # type: ignore[arg-type]
+                self.bridge = bridged.bridge
+                self.model = self._on_device(bridged)
         if group.world > 1:
             share_batch_norms(self.net)
             ids = [group.device] if group.device.type == "cuda" else None
-            self.model = DistributedDataParallel(self.net, ids)
-        self.optimizer = build_optimizer(self.net, config.optimizer)
+            self.model = DistributedDataParallel(self.model, ids)
+        self.optimizer = build_optimizer(self.net, config.optimizer, self.bridge)
 
     def _on_device(self, net: nn.Module) -> nn.Module:
         moved: nn.Module = net.to(self.group.device)
         return moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
+    def _parts(self) -> dict[str, Any]:
+        parts = {"net": self.net, "average": self.average, "optimizer": self.optimizer}
+        return parts if self.bridge is None else {**parts, "bridge": self.bridge}
+
     def save(self) -> None:
         """Write ``state.pt``: all that ``resume`` needs."""
-        state = {k: getattr(self, k).state_dict() for k in ("net", "average", "optimizer")}
+        state = {k: part.state_dict() for k, part in self._parts().items()}
         state |= {"step": self.step, "best": self.best, "sums": self.sums}
         save_state(self.out / "state.pt", state)
 
@@ -191,8 +219,8 @@ class Run:
         path = self.out / "state.pt"
         if path.is_file():
             state = load_state(path, self.group.device)
-            for k in ("net", "average", "optimizer"):
-                getattr(self, k).load_state_dict(state[k])
+            for k, part in self._parts().items():
+                part.load_state_dict(state[k])
             self.step, self.best = int(state["step"]), float(state["best"])
             self.sums = dict(state["sums"])
 
@@ -210,16 +238,20 @@ class Run:
             output = self.model(rgb)
             with torch.no_grad():
                 taught = None if self.teacher is None else self.teacher(rgb)
+        output, own = (output, None) if self.bridge is None else output
         terms = self.loss(output, batch, self.group.total)
         if taught is not None:
-            more = teacher_loss(output, taught, batch, self.config.distill, self.group.total)
+            features = None if own is None else (own, taught.features)
+            more = teacher_loss(
+                output, taught.answer, batch, self.config.distill, self.group.total, features
+            )
             terms |= {**more, "total": terms["total"] + torch.stack(list(more.values())).sum()}
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(terms["total"]):
             raise self._not_finite("loss", batch)
         terms["total"].backward()
         limit = self.config.optimizer.clip_norm
-        if not torch.isfinite(nn.utils.clip_grad_norm_(self.net.parameters(), limit)):
+        if not torch.isfinite(nn.utils.clip_grad_norm_(self.model.parameters(), limit)):
             raise self._not_finite("gradient", batch)
         return {k: float(v.detach()) for k, v in terms.items()}
 

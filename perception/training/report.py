@@ -105,6 +105,10 @@ def versions(device: torch.device) -> dict[str, Any]:
         own = version("roadstack")
     except PackageNotFoundError:
         own = "unknown"
+    try:
+        openvino = version("openvino")
+    except PackageNotFoundError:
+        openvino = "none"
     cuda = device.type == "cuda"
     return {
         "roadstack": own,
@@ -114,6 +118,7 @@ def versions(device: torch.device) -> dict[str, Any]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "albumentations": version("albumentations"),
+        "openvino": openvino,  # a teacher's run-time
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
     }

@@ -18,7 +18,7 @@ from data.errors import InputError  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
 from perception.training.checkpoints import save_weights  # noqa: E402
-from perception.training.config import OptimizerConfig, TrainConfig  # noqa: E402
+from perception.training.config import DistillConfig, OptimizerConfig, TrainConfig  # noqa: E402
 from perception.training.distributed import Group, SharedBatchNorm, alone, join_group  # noqa: E402
 from tools.train import run_train  # noqa: E402
 
@@ -58,6 +58,7 @@ def gradients(arch, teacher, out, group):
     config = TrainConfig(
         arch=arch, teacher=teacher, size=SIZE, bf16=False, threads=1,
         optimizer=OptimizerConfig(batch=4, clip_norm=1e9, frozen_blocks=1),
+        distill=DistillConfig(features=2.0 if teacher else 0.0),
     )  # fmt: skip
     loop.make_repeatable(config, group.device)
     torch.set_default_dtype(torch.float64)
@@ -65,12 +66,14 @@ def gradients(arch, teacher, out, group):
         run = loop.Run(config, out, group)
     finally:
         torch.set_default_dtype(torch.float32)
-    for net in (run.net, run.teacher) if teacher else (run.net,):
+    for net in (run.model, run.teacher) if teacher else (run.model,):
         net.register_forward_pre_hook(lambda _, args: (args[0].double(),))
     part = 4 // group.world
     batch = {k: v[group.rank * part : (group.rank + 1) * part] for k, v in mixed_batch().items()}
     terms = run.gradients(batch)
     found = {f"gradient {n}": p.grad for n, p in run.net.named_parameters() if p.requires_grad}
+    if run.bridge is not None:
+        found["gradient bridge"] = run.bridge.weight.grad
     found |= {f"statistics {n}": b for n, b in run.net.named_buffers()}
     shared = any(isinstance(m, SharedBatchNorm) for m in run.net.modules())
     return {"terms": terms, "tensors": found, "shared": shared}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -21,13 +22,14 @@ from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
 from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
 from perception.training.config import DistillConfig  # noqa: E402
-from perception.training.distill import teacher_loss, unlabelled  # noqa: E402
+from perception.training.distill import _gaze, feature_loss, teacher_loss, unlabelled  # noqa: E402
 from perception.training.loader import Mixture  # noqa: E402
 from perception.training.losses import total_loss  # noqa: E402
 from perception.training.teacher import ready_teacher  # noqa: E402
 from tools.train import run_train  # noqa: E402
 
 N, H, W = 2, 6, 8
+RELEASED = Path(loop.__file__).parents[1] / "weights"
 
 
 def answer(seed=0):
@@ -172,7 +174,10 @@ def test_a_set_without_labels_needs_a_teacher(tiny_toml, video, tmp_path):
         run_train(tiny_toml(tables=tables + 'tasks = ["lane"]'), tmp_path / "run", ())
 
 
-def test_a_taught_run_is_repeatable_and_resumes_exactly(tiny_toml, video, tmp_path, monkeypatch):
+@pytest.mark.parametrize("features", [0, 2])
+def test_a_taught_run_is_repeatable_and_resumes_exactly(
+    features, tiny_toml, video, tmp_path, monkeypatch
+):
     torch.manual_seed(5)
     save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
     path = tiny_toml(
@@ -180,9 +185,10 @@ def test_a_taught_run_is_repeatable_and_resumes_exactly(tiny_toml, video, tmp_pa
         f'[[data]]\npath = "{video}"\nlayout = "images"\n[[data]]\npath = "{video.parent / "p"}"\n'
         'layout = "images"\n',
     )
+    more = (f"distill.features={features}",)
     (tmp_path / "p").mkdir()
     cv2.imwrite(str(tmp_path / "p/one.png"), np.full((64, 96, 3), 90, np.uint8))
-    run_train(path, tmp_path / "whole", ())
+    run_train(path, tmp_path / "whole", more)
     real = loop.Run.train_step
 
     def dies(self, batch):
@@ -192,14 +198,19 @@ def test_a_taught_run_is_repeatable_and_resumes_exactly(tiny_toml, video, tmp_pa
 
     monkeypatch.setattr(loop.Run, "train_step", dies)
     with pytest.raises(SystemExit):
-        run_train(path, tmp_path / "cut", ())
+        run_train(path, tmp_path / "cut", more)
     monkeypatch.setattr(loop.Run, "train_step", real)
-    run_train(path, tmp_path / "cut", ())
+    run_train(path, tmp_path / "cut", more)
     rows = [(tmp_path / n / "metrics.csv").read_text() for n in ("whole", "cut")]
     assert rows[0] == rows[1] and "loss.teacher.lane" in rows[0]
     nets = [load_weights(tmp_path / n / "last.safetensors")[0] for n in ("whole", "cut")]
     pairs = zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+    assert ("loss.teacher.features" in rows[0]) == bool(features)
+    states = [torch.load(tmp_path / n / "state.pt") for n in ("whole", "cut")]
+    assert ("bridge" in states[0]) == bool(features)
+    if features:
+        assert torch.equal(*(s["bridge"]["weight"] for s in states))
 
 
 def test_a_ready_teacher_answers_as_its_network_at_any_size():
@@ -207,13 +218,53 @@ def test_a_ready_teacher_answers_as_its_network_at_any_size():
     net = build("base").eval()
     rgb = [torch.rand(2, 3, 64, 96) * 2 - 1, torch.rand(1, 3, 96, 64) * 2 - 1]
     with torch.no_grad():
-        expected = [net(x) for x in rgb]
+        expected = [(*net(x), net.features(x)) for x in rgb]
     teacher = ready_teacher(net, torch.device("cpu"))
     for x, wanted in zip(rgb, expected, strict=True):
         found = teacher(x.contiguous(memory_format=torch.channels_last))
-        for name, a, b in zip(found._fields, found, wanted, strict=True):
+        for a, b in zip(found, wanted, strict=True):
             assert not a.requires_grad
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-4, msg=name)
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-4)
+
+
+def test_a_teacher_in_bfloat16_answers_nearly_as_its_network():
+    pytest.importorskip("openvino")
+    net, _ = load_weights(RELEASED / "base.safetensors")
+    teacher = ready_teacher(net, torch.device("cpu"), bf16=True)
+    for k, (height, width) in enumerate(((64, 96), (96, 64))):
+        small = np.random.default_rng(k).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
+        picture = torch.from_numpy(cv2.resize(small, (width, height)))
+        rgb = picture.permute(2, 0, 1)[None].expand(2 - k, 3, height, width)
+        found = teacher(rgb)
+        with torch.no_grad():
+            wanted = (*net(rgb), net.features(rgb))
+        for a, b in zip(found, wanted, strict=True):
+            assert a.shape == b.shape and float((a - b).abs().mean() / b.std()) < 0.05
+
+
+def test_features_cost_nothing_where_they_are_the_teachers_but_for_scale_and_shift():
+    g = torch.Generator().manual_seed(1)
+    taught = torch.randn(N, 3, H, W, generator=g)
+    gaze = torch.full((N, 1, H, W), 1 / (H * W))
+    assert abs(float(feature_loss(5 * taught - 2, taught, gaze))) < 1e-5
+    assert float(feature_loss(-taught, taught, gaze)) == pytest.approx(2, abs=1e-4)
+    other = torch.randn(N, 3, H, W, generator=g)
+
+    def looked_at(x):  # every other cell, like the black fields of a chessboard
+        black = np.add.outer(range(H), range(W)) % 2 == 0
+        return x.flatten(0, 1).numpy()[:, black]
+
+    pairs = zip(looked_at(other), looked_at(taught), strict=True)
+    wanted = [1 - np.corrcoef(a, b)[0, 1] for a, b in pairs]
+    assert float(feature_loss(other, taught, gaze)) == pytest.approx(np.mean(wanted), abs=1e-4)
+
+
+def test_half_of_the_features_weight_lies_on_objects():
+    gaze = _gaze(answer())
+    assert gaze.sum((1, 2, 3)) == pytest.approx([1.0, 1.0])
+    assert (gaze[:, 0, 2, 3] > 3 * gaze[:, 0, 5, 7]).all()
+    calm = _gaze(answer()._replace(heat=torch.full((N, 5, H, W), -40.0)))
+    assert calm.sum((1, 2, 3)) == pytest.approx([1.0, 1.0])
 
 
 def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):

@@ -50,6 +50,19 @@ def test_nano_trains_whole_and_base_keeps_the_statistics_of_its_backbone():
     assert next(base.backbone._blocks[3].parameters()).requires_grad
 
 
+def test_the_named_parts_alone_learn(tiny_toml, tmp_path):
+    path = tiny_toml(f'init = "{tmp_path / "start.safetensors"}"')
+    torch.manual_seed(4)
+    start = NanoNet().state_dict()
+    save_weights(tmp_path / "start.safetensors", start, {"arch": "nano"})
+    run_train(path, tmp_path / "run", ('optimizer.only=["heat", "det_stem"]',))
+    ended = torch.load(tmp_path / "run/state.pt")["net"]
+    changed = {k.split(".")[0] for k, v in start.items() if not torch.equal(v, ended[k])}
+    assert changed == {"heat", "det_stem"}  # batch statistics too
+    with pytest.raises(InputError, match=r"only: no part is named 'haet'; expected some of stem,"):
+        run_train(path, tmp_path / "other", ('optimizer.only=["haet"]',))
+
+
 def test_a_checkpoint_says_which_network_it_is_of(tmp_path):
     path = tmp_path / "w.safetensors"
     net = NanoNet()
