@@ -33,26 +33,23 @@ def _mix(row: Array, added: Array, keep: int) -> None:
 
 
 @compiled
-def _turns(first: Array, second: Array, part: float, half: float, line: Array,
-           turns: Array) -> int:  # fmt: skip
-    """Values between two rows of a map, less ``half``, into ``line``; into ``turns`` the indices
-    behind which it passes 0, and the last one. Returns how many passes there are."""
-    count, last = 0, len(line) - 1
-    for c in range(len(line)):
-        there = first[c] + part * (second[c] - first[c])
-        line[c] = there - half
-    for c in range(last):  # kept only where it turns: no branch for a processor to guess
-        turns[count] = c
-        count += (line[c] > 0) != (line[c + 1] > 0)
-    turns[count] = last
+def _may_turn(first: Array, second: Array, half: float, columns: Array) -> int:
+    """Into ``columns`` those of two rows of a map behind which a line between them may pass
+    ``half``: some of the four values there exceed it and some do not. Returns how many."""
+    count, before = 0, (first[0] > half) + (second[0] > half)
+    for c in range(len(first) - 1):  # kept only where it may turn: no branch to guess
+        after = (first[c + 1] > half) + (second[c + 1] > half)
+        columns[count] = c
+        count += (before + after) % 4 != 0
+        before = after
     return count
 
 
 @compiled
-def _passes_at(line: Array, c: int, scale_x: float, width: int) -> int:
+def _passes_at(here: float, next: float, c: int, scale_x: float, width: int) -> int:
     """The pixel behind the place where the line between two cells' middles is zero."""
-    step = line[c] - line[c + 1]
-    turn = c + (line[c] / step if step == step else 0.5)
+    step = here - next
+    turn = c + (here / step if step == step else 0.5)
     return int(min(max(np.ceil((turn + 0.5) / scale_x - 0.5), 0.0), float(width)))
 
 
@@ -81,24 +78,34 @@ def tint_above(
     for u in range(width):
         for k in range(3):
             added[3 * u + k] = colour[k] * theirs + 128
-    line, turns = np.empty(cols), np.empty(cols, np.int64)
+    columns = np.empty(cols + 1, np.int64)
     some = np.zeros(map_rows, np.bool_)
     for r in range(map_rows):
         found = 0
         for c in range(cols):
             found += values[r, c] > half
         some[r] = found > 0
+    last, count = -1, 0
     for v in range(len(rows)):
         y = min(max((v + 0.5) * scale_y - 0.5, 0.0), map_rows - 1.0)
         r = int(y)
         below = min(r + 1, map_rows - 1)
         if not (some[r] or some[below]):
             continue
-        count = _turns(values[r], values[below], y - r, half, line, turns)
-        begins = 0 if line[0] > 0 else -1
-        for c in turns[: count + 1]:
-            at = width if c + 1 == cols else _passes_at(line, c, scale_x, width)
-            if c + 1 < cols and line[c + 1] > 0:
+        first, second, part = values[r], values[below], y - r
+        if r != last:
+            last, count = r, _may_turn(first, second, half, columns)
+            columns[count] = cols - 1
+        begins = 0 if first[0] + part * (second[0] - first[0]) - half > 0 else -1
+        for c in columns[: count + 1]:
+            here = first[c] + part * (second[c] - first[c]) - half
+            ahead, at = 0.0, width
+            if c + 1 < cols:
+                ahead = first[c + 1] + part * (second[c + 1] - first[c + 1]) - half
+                if (here > 0) == (ahead > 0):
+                    continue
+                at = _passes_at(here, ahead, c, scale_x, width)
+            if ahead > 0:
                 begins = at
             elif begins >= 0:
                 _mix(rows[v, 3 * begins : 3 * at], added[3 * begins : 3 * at], 256 - theirs)
