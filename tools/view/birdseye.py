@@ -32,7 +32,7 @@ _REAR_M, _FRONT_M = -0.9, 3.4  # the own vehicle about its rear axle
 # length and width drawn, by class
 _SIZES_M = ((4.4, 1.8), (0.6, 0.6), (1.8, 0.7), (0.4, 0.4), (0.4, 0.4))
 _SHIFT = 4
-_PIECE_PX = 3.0  # of the path, at least
+_PIECE_PX = 4.0  # of the path, at least
 _BACKGROUND = (30, 25, 22)
 _RING: Colour = (112, 101, 92)
 _KINDS = {
