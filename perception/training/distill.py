@@ -81,8 +81,8 @@ def _gaze(taught: Output) -> Tensor:
 
 
 def feature_loss(own: Tensor, taught: Tensor, gaze: Tensor, total: Total = alone) -> Tensor:
-    """Mean over pictures and channels of ``1 - r``, r being the correlation of two maps; like a
-    chessboard, half of the cells are looked at, which say nearly all in half of the time.
+    """Mean over pictures and channels of ``1 - r``, r being the correlation of two maps; half of
+    the cells are looked at, a chessboard's black fields, as this takes half of the time.
 
     ``own``, ``taught`` (n, c, h, w); ``gaze`` (n, 1, h, w), weights that sum to one a picture.
     """
@@ -127,6 +127,7 @@ def teacher_loss(
 
     Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere, but
     nothing where a label is hidden: the teacher's answer to a mirrored picture is wrong there.
+    Features are of all tasks at once and count everywhere.
     """
     out, taught = (Output(*(m.float() for m in o)) for o in (out, taught))
 

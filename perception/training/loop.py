@@ -100,11 +100,11 @@ def set_train_mode(net: nn.Module, frozen_blocks: int, only: tuple[str, ...] = (
         if not any(name.startswith(part) for name in names):
             parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
             raise InputError(f"optimizer.only: no part is named '{part}'; expected some of {parts}")
-    for name, module in net.named_modules() if only else ():
-        if not name.startswith(only):
-            module.training = False
-            for p in module.parameters(recurse=False):
-                p.requires_grad_(False)
+    if only:
+        for name, p in net.named_parameters():
+            p.requires_grad_(p.requires_grad and name.startswith(only))
+        for name, module in net.named_modules():
+            module.training = module.training and name.startswith(only)
 
 
 def build_optimizer(

@@ -59,6 +59,9 @@ def test_the_named_parts_alone_learn(tiny_toml, tmp_path):
     ended = torch.load(tmp_path / "run/state.pt")["net"]
     changed = {k.split(".")[0] for k, v in start.items() if not torch.equal(v, ended[k])}
     assert changed == {"heat", "det_stem"}  # batch statistics too
+    run_train(path, tmp_path / "one", ('optimizer.only=["heat.bias"]',))
+    ended = torch.load(tmp_path / "one/state.pt")["net"]
+    assert [k for k, v in start.items() if not torch.equal(v, ended[k])] == ["heat.bias"]
     with pytest.raises(InputError, match=r"only: no part is named 'haet'; expected some of stem,"):
         run_train(path, tmp_path / "other", ('optimizer.only=["haet"]',))
 
