@@ -99,26 +99,25 @@ def revision() -> str | None:
     return done.stdout.strip() or None
 
 
+def _version(package: str, otherwise: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return otherwise
+
+
 def versions(device: torch.device) -> dict[str, Any]:
     """Software and device that a run computes with."""
-    try:
-        own = version("roadstack")
-    except PackageNotFoundError:
-        own = "unknown"
-    try:
-        openvino = version("openvino")
-    except PackageNotFoundError:
-        openvino = "none"
     cuda = device.type == "cuda"
     return {
-        "roadstack": own,
+        "roadstack": _version("roadstack", "unknown"),
         "revision": revision(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "albumentations": version("albumentations"),
-        "openvino": openvino,  # a teacher's run-time
+        "openvino": _version("openvino", "none"),  # runs a teacher
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if cuda else platform.machine(),
     }

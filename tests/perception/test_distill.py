@@ -259,6 +259,16 @@ def test_features_cost_nothing_where_they_are_the_teachers_but_for_scale_and_shi
     assert float(feature_loss(other, taught, gaze)) == pytest.approx(np.mean(wanted), abs=1e-4)
 
 
+def test_features_count_where_the_weight_lies():
+    g = torch.Generator().manual_seed(1)
+    taught, own = (torch.randn(N, 3, H, W, generator=g) for _ in range(2))
+    gaze = torch.zeros(N, 1, H, W)
+    gaze[..., :4] = 1 / (4 * H)
+    own[..., :4] = 3 * taught[..., :4] + 1
+    assert abs(float(feature_loss(own, taught, gaze))) < 1e-4
+    assert float(feature_loss(own, taught, gaze.flip(3))) > 0.2
+
+
 def test_half_of_the_features_weight_lies_on_objects():
     gaze = _gaze(answer())
     assert gaze.sum((1, 2, 3)) == pytest.approx([1.0, 1.0])
@@ -271,8 +281,9 @@ def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
     torch.manual_seed(5)
     save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
     config = loop.TrainConfig(
-        arch="nano", teacher=tmp_path / "t.safetensors", size=(96, 64), bf16=False, threads=1
-    )
+        arch="nano", teacher=tmp_path / "t.safetensors", size=(96, 64), bf16=False, threads=1,
+        distill=DistillConfig(features=1.0),
+    )  # fmt: skip
     group = SimpleNamespace(device=torch.device("cpu"), world=1, leads=True, total=lambda x: x)
     run = loop.Run(config, tmp_path, group)
     rgb = torch.rand(1, 3, 64, 96)
@@ -281,7 +292,9 @@ def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
     batch = {"image": torch.randint(0, 255, (N, 4 * H + 8, 4 * W, 3), dtype=torch.uint8)}
     batch |= {k: torch.nn.functional.pad(v, (0, 0, 0, 2)) for k, v in labels(False).items()}
     batch["mask"] = torch.full((N, 2, 16, 16), 255, dtype=torch.uint8)
+    bridge = run.bridge.weight.detach().clone()
     run.train_step(batch)
+    assert not torch.equal(run.bridge.weight, bridge)  # but the bridge to it does
     after = run.teacher(rgb), run.net.eval()(rgb)
     assert torch.equal(before[0].heat, after[0].heat)
     assert not torch.equal(before[1].heat, after[1].heat)
