@@ -361,7 +361,8 @@ def train(
         report: called after each step with the step's number and its loss terms.
 
     Raises:
-        InputError: ``out`` holds another run, a loss is not finite, a checkpoint cannot be read.
+        InputError: ``out`` holds another run, a loss is not finite, a checkpoint cannot be read, or
+            a process that reads pictures was killed.
     """
     with join_group() as group:
         check(config, sets, group)
@@ -374,7 +375,15 @@ def train(
         run.resume()
         if group.leads:
             folder.note_start(out, run.step, group.device, group.world)
-        _steps(run, sets, val, report)
+        try:
+            _steps(run, sets, val, report)
+        except RuntimeError as e:
+            if not str(e).startswith("DataLoader worker"):
+                raise
+            raise InputError(
+                "a process that reads pictures was killed, for want of memory or by a signal; the "
+                "same command goes on from the last save"
+            ) from e
     return out / "best.safetensors"
 
 

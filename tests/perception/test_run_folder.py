@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("albumentations")
 
+from data.config import load_config  # noqa: E402
+from data.datasets import open_dataset  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from perception.training import loop, report  # noqa: E402
 from perception.training.checkpoints import load_weights  # noqa: E402
@@ -204,3 +207,21 @@ def test_the_config_of_a_run_says_what_it_computed_in(
     config.write_text(config.read_text().replace("bf16 = false\n", ""))
     run_train(config, tmp_path / "run", ())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["bf16"] is there
+
+
+def test_a_killed_reader_is_told_in_a_line_and_the_run_goes_on(tiny_toml, tmp_path):
+    path = tiny_toml(steps=40)
+    config = load_config(loop.TrainConfig, path, ("workers=1", "val_every=40"))
+    sets = [open_dataset(s.path, s.split) for s in config.data]
+    (tmp_path / "run").mkdir()
+
+    def kill(step, _):
+        if step == 2:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(InputError, match=r"reads pictures was killed.*the same command goes on"):
+        loop.train(config, sets, [], tmp_path / "run", kill)
+    steps = []
+    loop.train(config, sets, [], tmp_path / "run", lambda step, _: steps.append(step))
+    assert 1 < steps[0] < 40 and steps[-1] == 40  # not from the start

@@ -11,7 +11,7 @@ from data.compiled import run
 from data.types import F64, U8, Plan
 from tools.view.draw import PATH, SLOW, STOP, spaced
 
-_SPACING_M = 0.5
+_SPACING_M = 0.25
 _MAX_PIECES = 240
 _ALPHA = 0.5
 _FAR_PX = 30_000.0  # beyond any picture, within what OpenCV's fixed point can draw
