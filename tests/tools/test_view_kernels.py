@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.view.draw import spaced, tint, tint_above_half
-from tools.view.kernels import blend_where, fill_quads, paint_cells
+from data.types import Surfaces
+from tools.view.draw import draw_surfaces, spaced, tint
+from tools.view.kernels import blend_where, fill_quads, paint_cells, paint_surfaces, to_yuv420
 
 
 @pytest.fixture
@@ -35,40 +36,90 @@ def test_a_part_of_a_picture_is_tinted_in_place(image):
     assert (image == before).all()
 
 
+def bilinear(values, scale, shape):
+    """A map scaled up to a picture of (h, w), by OpenCV."""
+    x = np.clip((np.arange(shape[1]) + 0.5) * scale[0] - 0.5, 0, values.shape[1] - 1)
+    y = np.clip((np.arange(shape[0]) + 0.5) * scale[1] - 0.5, 0, values.shape[0] - 1)
+    return cv2.remap(values, *(m.astype(np.float32) for m in np.meshgrid(x, y)), cv2.INTER_LINEAR)
+
+
+def painted(picture, area, lines, scale, thin):
+    """``paint_surfaces`` with 30 % of (10, 200, 90) and, over it, 80 % of (250, 0, 100)."""
+    out = np.full_like(picture, 77)
+    rows = [p.reshape(len(p), -1) for p in (picture, out)]
+    colours = np.array([(10, 200, 90), (250, 0, 100)], np.uint8)
+    paint_surfaces(*rows, area, lines, 0.5, *scale, colours, np.array([0.3, 0.8]), thin)
+    return out
+
+
 @pytest.mark.parametrize("scale", [(0.25, 0.25), (0.31, 0.4), (1.0, 1.0), (1.7, 1.3)])
-def test_a_map_is_tinted_where_its_bilinear_sample_is_above_one_half(image, scale):
+@pytest.mark.parametrize("thin", [1, 2, 3])
+def test_an_area_is_mixed_in_and_outlined_where_its_bilinear_sample_is_above_one_half(
+    image, scale, thin
+):
     rng = np.random.default_rng(4)
     shape = int(np.ceil(40 * scale[1])), int(np.ceil(60 * scale[0]))
-    values = rng.random(shape).astype(np.float32)
-    x = np.clip((np.arange(60) + 0.5) * scale[0] - 0.5, 0, shape[1] - 1)
-    y = np.clip((np.arange(40) + 0.5) * scale[1] - 0.5, 0, shape[0] - 1)
-    values[: shape[0] // 4] = values[-(shape[0] // 4) :] = 0.0
-    fine = cv2.remap(values, *(m.astype(np.float32) for m in np.meshgrid(x, y)), cv2.INTER_LINEAR)
-    got, inside = image.copy(), np.zeros((40, 60), np.uint8)
-    rows = tint_above_half(got, values, scale, (10, 200, 90), 0.3, inside)
-    filled = np.flatnonzero(inside.any(axis=1))
-    assert (rows.start, rows.stop) == (filled[0], filled[-1] + 1) and 0 < filled[0] < filled[
-        -1
-    ] < 39
+    area = cv2.GaussianBlur(rng.random(shape).astype(np.float32), (0, 0), max(1.0, 4 * scale[0]))
+    area = (area - area.mean()) / area.std() * 0.4 + 0.6  # blobs, some at the border
+    area[: shape[0] // 4] = 0.0
+    none = np.zeros_like(area)
+    black = painted(np.zeros_like(image), area, none, scale, thin)
+    inside, outline = black.any(axis=2), (black == (10, 200, 90)).all(axis=2)
+    fine = bilinear(area, scale, (40, 60))
     sure = np.abs(fine - 0.5) > 0.02  # OpenCV samples at 32nds of a pixel
-    assert sure.mean() > 0.8 and ((inside > 0) == (fine > 0.5))[sure].all()
-    want = image.copy()
-    tint(want, inside, (10, 200, 90), 0.3)
-    assert np.abs(got.astype(int) - want).max() <= 1
-    assert (got[inside == 0] == image[inside == 0]).all()
+    assert sure.mean() > 0.8 and (inside == (fine > 0.5))[sure].all()
+    assert 0.2 < inside.mean() < 0.8 and inside[-1].any()
+    out = np.pad(~inside, thin)  # beyond the border nothing is outlined
+    near = np.zeros_like(inside)
+    for d in range(1, thin + 1):
+        for v, u in ((d, 0), (-d, 0), (0, d), (0, -d)):
+            # up and down the row that far alone, along the row all between
+            if u or d == thin:
+                near |= out[thin + v : thin + v + 40, thin + u : thin + u + 60]
+    assert (outline == (inside & near)).all() and outline.any() and (inside & ~outline).any()
+    got = painted(image, area, none, scale, thin)
+    assert (got[~inside] == image[~inside]).all()
+    assert (got[outline] == (10, 200, 90)).all()
+    within = inside & ~outline
+    assert np.abs(got - (image * 0.7 + np.array([3, 60, 27])))[within].max() <= 1.5
+
+
+def test_lines_lie_over_the_area_and_its_outline(image):
+    area, lines = np.zeros((2, 10, 15), np.float32)
+    area[4:8, 2:11], lines[2:9, 5:7] = 1.0, 1.0
+    without = painted(image, area, 0 * area, (0.25, 0.25), 1)
+    got = painted(image, area, lines, (0.25, 0.25), 1)
+    on = bilinear(lines, (0.25, 0.25), (40, 60)) > 0.5
+    assert (got[~on] == without[~on]).all() and on.any()
+    assert np.abs(got - (without * 0.2 + np.array([200, 0, 80])))[on].max() <= 2.0
 
 
 def test_what_is_unknown_is_not_tinted(image):
-    values = np.full((10, 15), np.nan, np.float32)
-    before = image.copy()
-    rows = tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5)
-    assert (image == before).all() and rows.start == rows.stop
-    values[4:6, 5:9] = 1.0
-    inside = np.zeros((40, 60), np.uint8)
-    tint_above_half(image, values, (0.25, 0.25), (0, 0, 0), 0.5, inside)
-    assert inside[19, 20:36].all() and not inside[:12].any() and not inside[:, :18].any()
+    unknown = np.full((10, 15), np.nan, np.float32)
+    out = np.zeros_like(image)
+    draw_surfaces(image, out, Surfaces(unknown, unknown, (0.25, 0.25)))
+    assert (out == image).all()
+    area = unknown.copy()
+    area[4:6, 5:9] = 1.0
+    draw_surfaces(image, out, Surfaces(area, unknown, (0.25, 0.25)))
+    changed = (out != image).any(axis=2)
+    assert changed[19, 20:36].all() and not changed[:12].any() and not changed[:, :18].any()
     with pytest.raises(ValueError, match="one piece"):
-        tint_above_half(image[:, ::2], values, (0.25, 0.25), (0, 0, 0), 0.5)
+        draw_surfaces(image[:, ::2], out[:, ::2], Surfaces(area, area, (0.25, 0.25)))
+
+
+def test_a_picture_becomes_luma_and_the_mean_colours_of_four_pixels(image):
+    image[:4, :6] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (9, 9, 9)
+    luma, (blue, red) = np.full((40, 64), 7, np.uint8), np.full((2, 20, 48), 7, np.uint8)
+    to_yuv420(image.reshape(40, -1), luma, blue, red)
+    assert (luma[:, 60:] == 7).all() and (blue[:, 30:] == 7).all() and (red[:, 30:] == 7).all()
+    luma, blue, red = luma[:, :60], blue[:, :30], red[:, :30]
+    b, g, r = (image[..., k] / 255.0 for k in range(3))
+    y = 0.299 * r + 0.587 * g + 0.114 * b  # ITU-R BT.601
+    assert np.abs(luma - (16 + 219 * y)).max() <= 1.2
+    for got, want in ((blue, (b - y) / 1.772), (red, (r - y) / 1.402)):
+        want = want.reshape(20, 2, 30, 2).mean(axis=(1, 3))
+        assert np.abs(got - (128 + 224 * want)).max() <= 1.8
 
 
 def test_of_the_cells_in_a_pixel_the_highest_rank_shows():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import run
-from data.types import F32, F64, U8, PlanStatus
+from data.types import F64, U8, PlanStatus, Surfaces
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom exclusive
@@ -24,6 +24,7 @@ DIM = _rgb("A4ADB8")
 DRIVABLE, LANE = _rgb("22C55E"), _rgb("FFD60A")
 PATH, SLOW, STOP = _rgb("2F8DFF"), _rgb("B04DFF"), _rgb("F0413E")  # the ribbon, by speed
 AMBER, FAULT = _rgb("FFB020"), _rgb("FF6966")
+_AREA_SHARE, _LINE_SHARE = 0.30, 0.80  # of the colour
 # By class id: vehicle, person, two_wheeler, traffic_light, traffic_sign.
 CLASS_COLOURS = tuple(_rgb(c) for c in ("FF9F1C", "FF4D7D", "C77DFF", "2EE6D6", "DCE3EA"))
 CLASS_LABELS = ("vehicle", "person", "two-wheeler", "light", "sign")
@@ -97,29 +98,23 @@ def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> No
     run(look_up_where, image, mask, _tint_table(colour, alpha)[0])
 
 
-def tint_above_half(
-    image: U8, values: F32, scale: tuple[float, float], colour: Colour, alpha: float,
-    inside: U8 | None = None,
-) -> slice:  # fmt: skip
-    """Blend ``colour`` into a whole picture (h, w, 3) in place where a map exceeds one half.
+def draw_surfaces(picture: U8, out: U8, surfaces: Surfaces) -> None:
+    """Copy a picture (h, w, 3) into ``out``, where the drivable area and lane lines are coloured.
 
-    Args:
-        values: (rows, cols) float32, NaN where nothing is known.
-        scale: (x, y) cells of the map for a pixel, both from the upper left corner.
-        inside: (h, w) uint8 zeros, set to 255 there.
-
-    Returns:
-        The rows from the first to the last with some of it.
+    Raises:
+        ValueError: a picture is not in one piece, or sizes differ.
     """
-    from tools.view.kernels import tint_above
+    from tools.view.kernels import paint_surfaces
 
-    rows = image.reshape(len(image), -1)
-    if not np.shares_memory(rows, image):
-        raise ValueError("tint_above_half: expected a picture in one piece")
-    none = np.zeros((0, 0), np.uint8)
-    ends = run(tint_above, rows, np.ascontiguousarray(values), 0.5, *map(float, scale),
-               np.array(colour, np.uint8), alpha, none if inside is None else inside)  # fmt: skip
-    return slice(*ends)
+    if picture.shape != out.shape:
+        raise ValueError(f"draw_surfaces: pictures of two sizes, {picture.shape} and {out.shape}")
+    rows = [p.reshape(len(p), -1) for p in (picture, out)]
+    if not all(np.shares_memory(r, p) for r, p in zip(rows, (picture, out), strict=True)):
+        raise ValueError("draw_surfaces: expected pictures in one piece")
+    maps = [np.ascontiguousarray(m) for m in (surfaces.drivable, surfaces.lane)]
+    thin = max(1, round(len(out) / 540))
+    colours, shares = np.array([DRIVABLE, LANE], np.uint8), np.array([_AREA_SHARE, _LINE_SHARE])
+    run(paint_surfaces, *rows, *maps, 0.5, *map(float, surfaces.scale), colours, shares, thin)
 
 
 def compile_kernels() -> None:
@@ -130,7 +125,8 @@ def compile_kernels() -> None:
     tint(picture, mask, INK, 0.5)
     tint(picture[:, :2], mask[:, :2].copy(), INK, 0.5)  # and of a part of a picture
     run(fill_quads, mask, np.zeros((1, 4, 2)), np.ones(1, np.int64))
-    tint_above_half(picture, np.ones((2, 4), np.float32), (1.0, 1.0), INK, 0.5)
+    road = np.ones((2, 4), np.float32)
+    draw_surfaces(picture.copy(), picture, Surfaces(road, road, (1.0, 1.0)))
     run(paint_cells, picture, mask, picture[0], 0.0, 0.0, 1.0)
     run(blend_where, picture[:, :2], mask[:, :2].copy(), np.zeros((256, 3), np.uint8), 0.5)
     run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())

@@ -25,11 +25,10 @@ def look_up_where(image: Array, mask: Array, table: Array) -> None:
 
 @compiled
 def _mix(row: Array, added: Array, keep: int) -> None:
-    """A stretch of a row; apart, as a processor then does many numbers at once."""
+    """A stretch of a row; apart, and in 16 bits, as a processor then does most numbers at once."""
     for j in range(len(row)):
-        row[j] = np.uint8(
-            (np.uint32(row[j]) * np.uint32(keep) + np.uint32(added[j])) >> np.uint32(8)
-        )
+        mixed = np.uint16(np.uint16(row[j]) * np.uint16(keep) + added[j])
+        row[j] = np.uint8(mixed >> np.uint16(8))
 
 
 @compiled
@@ -54,67 +53,167 @@ def _passes_at(here: float, next: float, c: int, scale_x: float, width: int) -> 
 
 
 @compiled
-def tint_above(
-    rows: Array, values: Array, half: float, scale_x: float, scale_y: float, colour: Array,
-    share: float, inside: Array,
-) -> tuple[int, int]:  # fmt: skip
-    """Mix ``share`` of a ``colour`` (3,) into a picture in place where a map scaled up to it
-    exceeds ``half``.
-
-    Args:
-        rows: (h, 3 w) uint8.
-        values: (rows, cols) float32; of the picture's pixel (u, v) it is the bilinear sample at
-            ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5). NaN is less than all.
-        inside: (h, w) uint8, set to 255 there; of no size where it is not wanted.
-
-    Returns:
-        The first row with some, and the end of them; the same twice where there is none.
-    """
-    top = end = 0
-    map_rows, cols = values.shape
-    width = rows.shape[1] // 3
-    theirs = int(256 * share + 0.5)
-    added = np.empty(3 * width, np.uint16)
-    for u in range(width):
-        for k in range(3):
-            added[3 * u + k] = colour[k] * theirs + 128
-    columns = np.empty(cols + 1, np.int64)
-    some = np.zeros(map_rows, np.bool_)
-    for r in range(map_rows):
+def _rows_with_some(values: Array, half: float) -> Array:
+    """(rows,) whether a map exceeds ``half`` somewhere in a row."""
+    some = np.zeros(len(values), np.bool_)
+    for r in range(len(values)):
         found = 0
-        for c in range(cols):
+        for c in range(values.shape[1]):
             found += values[r, c] > half
         some[r] = found > 0
-    last, count = -1, 0
-    for v in range(len(rows)):
-        y = min(max((v + 0.5) * scale_y - 0.5, 0.0), map_rows - 1.0)
-        r = int(y)
-        below = min(r + 1, map_rows - 1)
-        if not (some[r] or some[below]):
+    return some
+
+
+@compiled
+def _runs(
+    first: Array, second: Array, part: float, half: float, turns: Array, turning: int,
+    scale_x: float, width: int, runs: Array,
+) -> int:  # fmt: skip
+    """Into ``runs`` (n, 2) the stretches, begin and end, in which a row of the picture lies above
+    ``half``: ``part`` of the way between two rows of a map that may turn behind the first
+    ``turning`` of ``turns``. Returns how many."""
+    count = 0
+    begins = 0 if first[0] + part * (second[0] - first[0]) - half > 0 else -1
+    for i in range(turning):
+        c = turns[i]
+        here = first[c] + part * (second[c] - first[c]) - half
+        ahead = first[c + 1] + part * (second[c + 1] - first[c + 1]) - half
+        if (here > 0) == (ahead > 0):
             continue
-        first, second, part = values[r], values[below], y - r
-        if r != last:
-            last, count = r, _may_turn(first, second, half, columns)
-            columns[count] = cols - 1
-        begins = 0 if first[0] + part * (second[0] - first[0]) - half > 0 else -1
-        for c in columns[: count + 1]:
-            here = first[c] + part * (second[c] - first[c]) - half
-            ahead, at = 0.0, width
-            if c + 1 < cols:
-                ahead = first[c + 1] + part * (second[c + 1] - first[c + 1]) - half
-                if (here > 0) == (ahead > 0):
-                    continue
-                at = _passes_at(here, ahead, c, scale_x, width)
-            if ahead > 0:
-                begins = at
-            elif begins >= 0:
-                _mix(rows[v, 3 * begins : 3 * at], added[3 * begins : 3 * at], 256 - theirs)
-                if inside.size:
-                    inside[v, begins:at] = 255
-                if at > begins:
-                    top, end = (v if end == 0 else top), v + 1
-                begins = -1
-    return top, end
+        at = _passes_at(here, ahead, c, scale_x, width)
+        if ahead > 0:
+            begins = at
+        else:
+            if at > begins >= 0:
+                runs[count, 0], runs[count, 1] = begins, at
+                count += 1
+            begins = -1
+    if 0 <= begins < width:
+        runs[count, 0], runs[count, 1] = begins, width
+        count += 1
+    return count
+
+
+@compiled
+def _mix_runs(row: Array, runs: Array, count: int, added: Array, keep: int) -> None:
+    for i in range(count):
+        begin, end = 3 * runs[i, 0], 3 * runs[i, 1]
+        _mix(row[begin:end], added[begin:end], keep)
+
+
+@compiled
+def _fill(row: Array, begin: int, end: int, colour: Array) -> None:
+    for u in range(begin, end):
+        for k in range(3):
+            row[3 * u + k] = colour[k]
+
+
+@compiled
+def _fill_where_not(
+    row: Array, begin: int, end: int, runs: Array, count: int, colour: Array
+) -> None:
+    """Colour a stretch of a row where none of another row's runs is."""
+    at = begin
+    for i in range(count):
+        if runs[i, 1] > at:
+            _fill(row, at, min(runs[i, 0], end), colour)
+            at = runs[i, 1]
+    _fill(row, at, end, colour)
+
+
+@compiled
+def _outline(
+    row: Array, own: Array, count: int, above: Array, count_above: int, below: Array,
+    count_below: int, thin: int, colour: Array,
+) -> None:  # fmt: skip
+    """Colour what is within ``thin`` px of the end of a row's runs, along it or across."""
+    width = len(row) // 3
+    for i in range(count):
+        begin, end = own[i, 0], own[i, 1]
+        if begin > 0:
+            _fill(row, begin, min(begin + thin, end), colour)
+        if end < width:
+            _fill(row, max(end - thin, begin), end, colour)
+        _fill_where_not(row, begin, end, above, count_above, colour)
+        _fill_where_not(row, begin, end, below, count_below, colour)
+
+
+@compiled
+def _between(v: int, scale_y: float, map_rows: int) -> tuple[int, int, float]:
+    """The two rows of a map that a picture's row lies between, and how far on its way it is."""
+    y = min(max((v + 0.5) * scale_y - 0.5, 0.0), map_rows - 1.0)
+    return int(y), min(int(y) + 1, map_rows - 1), y - int(y)
+
+
+@compiled
+def _copy(row: Array, to: Array) -> None:
+    for j in range(len(row)):
+        to[j] = row[j]
+
+
+@compiled
+def paint_surfaces(
+    picture: Array, rows: Array, area: Array, lines: Array, half: float, scale_x: float,
+    scale_y: float, colours: Array, shares: Array, thin: int,
+) -> None:  # fmt: skip
+    """Copy a picture and mix colours into it where two maps scaled up to it exceed ``half``: those
+    of an area, which is outlined but along the picture's border, and over it those of lines.
+
+    In one pass, so that each row is in the cache for all that is done to it.
+
+    Args:
+        picture: (h, 3 w) uint8; rows: the same, written to.
+        area, lines: (rows, cols) float32; of the picture's pixel (u, v) they are the bilinear
+            samples at ((u + 0.5) * scale_x - 0.5, (v + 0.5) * scale_y - 0.5). NaN is less than all.
+        colours: (2, 3) uint8 of both; shares: (2,) of them in what is mixed; thin: px of the
+            outline.
+    """
+    height, width, cols = len(rows), rows.shape[1] // 3, area.shape[1]
+    added, keep = np.empty((2, 3 * width), np.uint16), np.empty(2, np.int64)
+    for m in range(2):
+        theirs = int(256 * shares[m] + 0.5)
+        keep[m] = 256 - theirs
+        for j in range(3 * width):
+            added[m, j] = colours[m, j % 3] * theirs + 128
+    some_area, some_lines = _rows_with_some(area, half), _rows_with_some(lines, half)
+    turns = np.empty((2, cols + 1), np.int64)  # columns behind which the maps may pass ``half``
+    last, turning = np.full(2, -1), np.zeros(2, np.int64)
+    others = np.empty((cols + 1, 2), np.int64)
+    kept = 2 * thin + 1  # rows that the outline of one hangs on
+    runs, count = np.empty((kept, cols + 1, 2), np.int64), np.zeros(kept, np.int64)
+    for v in range(height + thin):
+        if v < height:
+            _copy(picture[v], rows[v])
+            slot = v % kept
+            count[slot] = 0
+            r, below, part = _between(v, scale_y, len(area))
+            if some_area[r] or some_area[below]:
+                if last[0] != r:
+                    last[0], turning[0] = r, _may_turn(area[r], area[below], half, turns[0])
+                count[slot] = _runs(
+                    area[r], area[below], part, half, turns[0], turning[0], scale_x, width,
+                    runs[slot],
+                )  # fmt: skip
+                _mix_runs(rows[v], runs[slot], count[slot], added[0], keep[0])
+        w = v - thin
+        if w < 0:
+            continue
+        if count[w % kept]:
+            slot = w % kept
+            above = (w - thin) % kept if w >= thin else slot
+            under = (w + thin) % kept if w + thin < height else slot
+            _outline(
+                rows[w], runs[slot], count[slot], runs[above], count[above], runs[under],
+                count[under], thin, colours[0],
+            )  # fmt: skip
+        r, below, part = _between(w, scale_y, len(area))
+        if some_lines[r] or some_lines[below]:
+            if last[1] != r:
+                last[1], turning[1] = r, _may_turn(lines[r], lines[below], half, turns[1])
+            found = _runs(
+                lines[r], lines[below], part, half, turns[1], turning[1], scale_x, width, others
+            )
+            _mix_runs(rows[w], others, found, added[1], keep[1])
 
 
 @compiled
@@ -197,23 +296,51 @@ def blend_where(image: Array, mask: Array, colours: Array, share: float) -> None
 
 
 @compiled
+def _luma(row: Array, out: Array, blue: Array, green: Array, red: Array) -> None:
+    """A row's Y, and its three colours apart."""
+    for u in range(len(out)):
+        b, g, r = np.uint16(row[3 * u]), np.uint16(row[3 * u + 1]), np.uint16(row[3 * u + 2])
+        y = np.uint16(np.uint16(25) * b + np.uint16(129) * g + np.uint16(66) * r + np.uint16(4224))
+        out[u] = np.uint8(y >> np.uint16(8))
+        blue[u], green[u], red[u] = np.uint8(b), np.uint8(g), np.uint8(r)
+
+
+@compiled
+def _mean(a: np.uint16, c: np.uint16) -> np.uint16:
+    """Of the four bytes in two numbers of 16 bits."""
+    low, high = np.uint16(255), np.uint16(8)
+    return np.uint16((a & low) + (a >> high) + (c & low) + (c >> high) + np.uint16(2)) >> np.uint16(
+        2
+    )
+
+
+@compiled
+def _chroma(first: Array, second: Array, blue: Array, red: Array) -> None:
+    """U and V of two rows, given as (3, w / 2) uint16, each two bytes of B, G or R."""
+    for u in range(len(blue)):
+        b = _mean(first[0, u], second[0, u])
+        g = _mean(first[1, u], second[1, u])
+        r = _mean(first[2, u], second[2, u])
+        middle = np.uint16((128 << 8) + 128)
+        cb = np.uint16(np.uint16(112) * b - np.uint16(74) * g - np.uint16(38) * r + middle)
+        cr = np.uint16(np.uint16(112) * r - np.uint16(94) * g - np.uint16(18) * b + middle)
+        blue[u], red[u] = np.uint8(cb >> np.uint16(8)), np.uint8(cr >> np.uint16(8))
+
+
+@compiled
 def to_yuv420(rows: Array, luma: Array, blue: Array, red: Array) -> None:
     """A picture's ``rows`` (h, 3 w) BGR as Y (h, w), and U and V (h / 2, w / 2) of the mean of the
-    four pixels that share them: BT.601 in limited range, all uint8; sides are even.
+    four pixels that share them: BT.601 in limited range, all uint8; sides are even. The planes may
+    be wider, and are left as they are beyond.
 
-    Of factors of 8 bits a processor does most at once; they err by half a level at most.
+    All fits into 16 bits, of which a processor does most at once; so U and V err by a level at
+    most, Y by half of one. The colours go apart once, as picking every third byte takes longest.
     """
-    columns = rows.shape[1] // 3
+    width = rows.shape[1] // 3
+    apart = np.empty((2, 3, width), np.uint8)
+    pairs = apart.view(np.uint16)
     for i in range(len(rows) // 2):
         for k in range(2):
-            row, out = rows[2 * i + k], luma[2 * i + k]
-            for u in range(columns):
-                b, g, r = np.int32(row[3 * u]), np.int32(row[3 * u + 1]), np.int32(row[3 * u + 2])
-                out[u] = np.uint8((25 * b + 129 * g + 66 * r + (16 << 8) + 128) >> 8)
-        a, c = rows[2 * i], rows[2 * i + 1]
-        for u in range(columns // 2):
-            b = np.int32(a[6 * u]) + a[6 * u + 3] + c[6 * u] + c[6 * u + 3]
-            g = np.int32(a[6 * u + 1]) + a[6 * u + 4] + c[6 * u + 1] + c[6 * u + 4]
-            r = np.int32(a[6 * u + 2]) + a[6 * u + 5] + c[6 * u + 2] + c[6 * u + 5]
-            blue[i, u] = np.uint8((112 * b - 74 * g - 38 * r + (128 << 10) + 512) >> 10)
-            red[i, u] = np.uint8((112 * r - 94 * g - 18 * b + (128 << 10) + 512) >> 10)
+            y = luma[2 * i + k, :width]
+            _luma(rows[2 * i + k], y, apart[k, 0], apart[k, 1], apart[k, 2])
+        _chroma(pairs[0], pairs[1], blue[i, : width // 2], red[i, : width // 2])

@@ -7,26 +7,23 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from data.types import U8, CostGrid, Frame, Plan, Scene, Surfaces, Tracks
+from data.types import U8, CostGrid, Frame, Plan, Scene, Tracks
 from tools.view.birdseye import draw_birdseye
 from tools.view.draw import (
-    DRIVABLE,
     INK,
-    LANE,
     WHITE,
     Box,
     class_style,
     dashed_rectangle,
+    draw_surfaces,
     overlap,
     put_text,
     shade,
     text_width_px,
-    tint_above_half,
 )
 from tools.view.ribbon import draw_ribbon
 from tools.view.statusbar import bar_height_px, draw_status, text_size_px
 
-_DRIVABLE_ALPHA, _LANE_ALPHA = 0.30, 0.80
 _INSET_SHARE, _INSET_MIN_PX, _INSET_MAX_SHARE = 0.28, 175, 0.46
 _INSET_ASPECT = 0.72  # width over height
 _COASTING_S = 0.05  # a track not seen for longer is drawn dashed
@@ -69,8 +66,10 @@ def draw_overlay(
     shape = height + bar_height_px(height), width, 3
     out = np.empty(shape, np.uint8) if canvas is None or canvas.shape != shape else canvas
     image = out[:height]
-    image[:] = frame.image
-    if scene is not None:
+    if scene is None:
+        image[:] = frame.image
+    else:
+        draw_surfaces(np.ascontiguousarray(frame.image), image, scene.surfaces)
         _draw_scene(image, scene, plan, vehicle_width_m, cruise_mps, [corner] if corner else [])
     if corner:
         left, top, right, bottom = corner
@@ -84,7 +83,6 @@ def draw_overlay(
 def _draw_scene(
     image: U8, scene: Scene, plan: Plan, width_m: float, cruise_mps: float | None, taken: list[Box]
 ) -> None:
-    _draw_surfaces(image, scene.surfaces)
     camera, size = scene.camera, (image.shape[1], image.shape[0])
     if (camera.width_px, camera.height_px) != size:
         camera = camera.scaled_to(*size)
@@ -103,19 +101,6 @@ def _inset_box(width: int, height: int, inset: str) -> Box | None:
         return None
     left = margin if inset == "left" else width - margin - wide
     return left, margin, left + wide, margin + tall
-
-
-def _draw_surfaces(image: U8, surfaces: Surfaces) -> None:
-    thin = max(1, round(image.shape[0] / 540))
-    inside = np.zeros(image.shape[:2], np.uint8)
-    rows = tint_above_half(
-        image, surfaces.drivable, surfaces.scale, DRIVABLE, _DRIVABLE_ALPHA, inside
-    )
-    edges, _ = cv2.findContours(
-        inside[rows], cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(0, rows.start)
-    )
-    cv2.polylines(image, edges, True, DRIVABLE, thin)
-    tint_above_half(image, surfaces.lane, surfaces.scale, LANE, _LANE_ALPHA)
 
 
 def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +89,7 @@ def draw_ribbon(
     left_m, right_m, speed = ribbon_edges_m(plan, width_m)
     if not len(speed):
         return
-    left, right = project_ground(camera, left_m), project_ground(camera, right_m)
+    left, right = np.split(project_ground(camera, np.concatenate([left_m, right_m])), 2)
     fast = max(cruise_mps or float(speed.max()), 1e-3)
     steps = np.maximum(*(np.hypot(*np.diff(edge, axis=0).T) for edge in (left, right)))
     keep = spaced(steps, _PIECE_PX)
@@ -122,14 +124,13 @@ def _outline(
     """Both edges as thin lines: runs of one colour step are drawn together."""
     thickness = max(1, round(image.shape[0] / 400))
     level = np.where(shown, value[:-1] // 16, -1)
-    cuts = np.flatnonzero(np.diff(level)) + 1
-    for piece in np.split(np.arange(len(level)), cuts):
-        if level[piece[0]] < 0:
-            continue
-        colour = _TABLE[value[piece[0]], 0].tolist()
-        points = slice(piece[0], piece[-1] + 2)
-        lines = [_fixed(left[points]), _fixed(right[points])]
-        cv2.polylines(image, lines, False, colour, thickness, cv2.LINE_AA, _SHIFT)
+    cuts = np.flatnonzero(level[1:] != level[:-1]) + 1
+    edges = [_fixed(np.nan_to_num(e)) for e in (left, right)]
+    for first, end in pairwise([0, *cuts.tolist(), len(level)]):
+        if level[first] >= 0:
+            lines = [e[first : end + 1] for e in edges]
+            colour = _TABLE[value[first], 0].tolist()
+            cv2.polylines(image, lines, False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _stop_line(image: U8, left: F64, right: F64) -> None:
