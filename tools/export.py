@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from perception.export import Exported, GateData
 
 _RENDERED, _RENDERED_PX = 50, (960, 540)
-_MAX_PICTURES = 64
+_MAX_PICTURES = 64  # to hold the fp32 file against the training code on
 
 
 @dataclass(frozen=True)
@@ -63,30 +63,30 @@ def _labelled(folder: Path, split: str) -> Dataset:
     return dataset
 
 
-def _pictures(folder: Path, option: str) -> list[U8]:
-    """Pictures of a labelled set's training split, else of a folder or a video."""
+def _pictures(folder: Path, option: str, most: int) -> list[U8]:
+    """Up to ``most`` pictures of a labelled set's training split, else of a folder or a video."""
     if not folder.exists():
         raise InputError(f"{option} {folder}: no such folder; give a labelled set or pictures")
     try:
         dataset, _ = screen(open_dataset(folder, "train", None))
     except InputError:
-        return [f.image for f in open_log(folder, max_frames=_MAX_PICTURES)]
-    return _spread(dataset, _MAX_PICTURES)
+        return [f.image for f in open_log(folder, max_frames=most)]
+    return _spread(dataset, most)
 
 
 def _gate_data(a: argparse.Namespace) -> GateData:
     """What the options name; rendered frames where they name nothing."""
-    from perception.export import GateData
+    from perception.export import CALIBRATION, GateData
 
     rendered = RenderedSet()
     labelled: Any = _labelled(a.evaluate, a.split) if a.evaluate else rendered
     if a.check:
-        pictures = _pictures(a.check, "--check")
+        pictures = _pictures(a.check, "--check", _MAX_PICTURES)
     elif a.evaluate:
         pictures = _spread(labelled, _MAX_PICTURES)
     else:
         pictures = [rendered.load(i).image for i in range(len(rendered))]
-    source: Sequence[U8] = _pictures(a.calibrate, "--calibrate") if a.calibrate else ()
+    source: Sequence[U8] = _pictures(a.calibrate, "--calibrate", CALIBRATION) if a.calibrate else ()
     if not a.calibrate:  # frames of seeds that are not judged by
         seeds = range(1000, 1024) if any(p.startswith("int8") for p in a.precision) else ()
         source = [random_sample(seed, *_RENDERED_PX).image for seed in seeds]

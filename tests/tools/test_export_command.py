@@ -84,7 +84,7 @@ def test_real_sets_and_folders_of_pictures_are_taken(checkpoint, tmp_path, reald
     real = realdata / "bdd100k_subset"
     a = options(checkpoint, tmp_path, precision=["int8-cpu"], calibrate=real, evaluate=real)
     data = command._gate_data(a)
-    assert len(data.canvases) == 64 and len(data.pictures) == len(data.labelled) == 51
+    assert len(data.canvases) == 128 and len(data.pictures) == len(data.labelled) == 51
     assert data.canvases[0].shape == (96, 160, 3)
 
 
