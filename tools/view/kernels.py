@@ -95,6 +95,18 @@ def _runs(
 
 
 @compiled
+def _mixtures(colours: Array, shares: Array, width: int) -> tuple[Array, Array]:
+    """What ``_mix`` adds to a row for each colour, and how much it keeps of it, of 256."""
+    added, keep = np.empty((len(colours), 3 * width), np.uint16), np.empty(len(colours), np.int64)
+    for m in range(len(colours)):
+        theirs = int(256 * shares[m] + 0.5)
+        keep[m] = 256 - theirs
+        for j in range(3 * width):
+            added[m, j] = colours[m, j % 3] * theirs + 128
+    return added, keep
+
+
+@compiled
 def _mix_runs(row: Array, runs: Array, count: int, added: Array, keep: int) -> None:
     for i in range(count):
         begin, end = 3 * runs[i, 0], 3 * runs[i, 1]
@@ -157,7 +169,7 @@ def paint_surfaces(
     scale_y: float, colours: Array, shares: Array, thin: int,
 ) -> None:  # fmt: skip
     """Copy a picture and mix colours into it where two maps scaled up to it exceed ``half``: those
-    of an area, which is outlined but along the picture's border, and over it those of lines.
+    of an area, which is outlined except along the picture's border, and over it those of lines.
 
     In one pass, so that each row is in the cache for all that is done to it.
 
@@ -169,12 +181,7 @@ def paint_surfaces(
             outline.
     """
     height, width, cols = len(rows), rows.shape[1] // 3, area.shape[1]
-    added, keep = np.empty((2, 3 * width), np.uint16), np.empty(2, np.int64)
-    for m in range(2):
-        theirs = int(256 * shares[m] + 0.5)
-        keep[m] = 256 - theirs
-        for j in range(3 * width):
-            added[m, j] = colours[m, j % 3] * theirs + 128
+    added, keep = _mixtures(colours, shares, width)
     some_area, some_lines = _rows_with_some(area, half), _rows_with_some(lines, half)
     turns = np.empty((2, cols + 1), np.int64)  # columns behind which the maps may pass ``half``
     last, turning = np.full(2, -1), np.zeros(2, np.int64)
