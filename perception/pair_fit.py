@@ -10,7 +10,6 @@ besides.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -96,29 +95,15 @@ class Geometry:
 
     def shift(self, motion: F64) -> F64:
         """(3,) m, in the first camera's axes: the way of the camera itself."""
-        way, yaw = motion[0], motion[1]
-        across = way * yaw / 2 + self.forward_m * yaw
-        return np.asarray(way * self.axes[0] + across * self.axes[1])
+        from perception.pair_kernels import shifted_by
+
+        return np.asarray(run(shifted_by, self.axes, self.forward_m, motion))
 
     def turned(self, motion: F64) -> F64:
         """(3, 3) from the first camera's axes to those of the second."""
-        ahead, left, up = self.axes
-        yaw, pitch, roll = (-float(v) for v in motion[1:])
-        return np.asarray(_rotation(left, pitch) @ _rotation(ahead, roll) @ _rotation(up, yaw))
+        from perception.pair_kernels import turned_by
 
-
-def _rotation(axis: F64, angle: float) -> F64:
-    """(3, 3) right-handed about a unit vector."""
-    x, y, z = axis.tolist()
-    c, s = math.cos(angle), math.sin(angle)
-    d = 1 - c
-    return np.array(
-        [
-            [c + x * x * d, x * y * d - z * s, x * z * d + y * s],
-            [y * x * d + z * s, c + y * y * d, y * z * d - x * s],
-            [z * x * d - y * s, z * y * d + x * s, c + z * z * d],
-        ]
-    )
+        return np.asarray(run(turned_by, self.axes, motion))
 
 
 def rays(xy: F32, camera: Camera) -> F64:
@@ -138,15 +123,11 @@ def predicted_px(points: Points, motion: F64, camera: Camera) -> F32:
     """(n, 2) where points should lie after ``motion``; those not of the road as if far away."""
     if not len(points):
         return points.xy
+    from perception.pair_kernels import moved
+
     g = Geometry.of(camera)
-    point = rays(points.xy, camera)
-    down = -(point @ g.axes[2])
-    ground = points.on_road & (down > 1e-4)
-    point[ground] *= (g.height_m / down[ground])[:, None]
-    point[ground] -= g.shift(motion)
-    point = point @ g.turned(motion).T
-    ok = (point[:, 2] > 0.1) & (ground | ~points.on_road)
-    point[~ok] = (0.0, 0.0, 1.0)
+    point, ok = rays(points.xy, camera), np.empty(len(points), np.bool_)
+    run(moved, point, points.on_road, g.axes, g.height_m, g.turned(motion), g.shift(motion), ok)
     if camera.distortion.size:
         zero = np.zeros(3)
         px = cv2.projectPoints(point, zero, zero, camera.matrix, camera.distortion)[0]
@@ -166,7 +147,7 @@ def fit_pair(
         camera: for pictures of the size that the points are of.
         expected: (4,) the motion to begin with, as in ``PairFit``.
     """
-    from perception.pair_kernels import linearised, weighed
+    from perception.pair_kernels import fitted
 
     c, n = config, len(points)
     if n < c.min_road_points:
@@ -175,27 +156,18 @@ def fit_pair(
     first, second, on_road = rays(points.xy, camera), rays(found, camera), points.on_road
     nod = c.nod_std_radps * dt_s
     prior = np.array([1e3, c.max_turn_radps * dt_s, nod, nod]) ** -2.0
-    error, slope, size, scale = (np.zeros((n, *s)) for s in ((2,), (2, 4), (), ()))
-    x = expected.copy()
-    for _ in range(_ROUNDS):
-        turned, shift = g.turned(x), g.shift(x)
-        run(linearised, first, second, on_road, g.axes, g.height_m, g.forward_m, turned, shift,
-            error, slope)  # fmt: skip
-        normal, pull = np.diag(prior), -prior * x
-        pull[0] = 0.0
-        run(weighed, error, slope, on_road, focal, c.pixel_std_px, c.min_road_share * 0.9,
-            c.min_share * 0.9, size, scale, normal, pull)  # fmt: skip
-        step = np.linalg.solve(normal, pull)
-        step[1:] = np.clip(step[1:], -_MAX_STEP_RAD, _MAX_STEP_RAD)
-        x += step
-        if np.abs(step[1:]).max() < _DONE and abs(step[0]) < _DONE * g.height_m:
-            break
+    slope, size, scale, normal = (np.zeros(s) for s in ((n, 2, 4), n, n, (4, 4)))
+    x = np.array(expected, np.float64)
+    run(fitted, first, second, on_road, g.axes, g.height_m, g.forward_m, focal, c.pixel_std_px,
+        c.min_road_share * 0.9, c.min_share * 0.9, prior, _ROUNDS, _DONE, _MAX_STEP_RAD, x, slope,
+        size, scale, normal)  # fmt: skip
     fits = (size <= 2 * scale) & (scale <= 2 * c.max_pixel_px)
     other_ok = _enough(fits[~on_road], c.min_points, c.min_share)
     road_ok = _enough(fits[on_road], c.min_road_points, c.min_road_share)
     # where there is enough beside the road, it must agree
     road_ok = road_ok and (other_ok or int((~on_road).sum()) < c.min_points)
-    if abs(x[1]) > c.max_turn_radps * dt_s or not (road_ok or other_ok):
+    believed = np.isfinite(x).all() and abs(x[1]) <= c.max_turn_radps * dt_s
+    if not believed or not (road_ok or other_ok):
         return None
     other, road = fits & ~on_road, fits & on_road
     road_ok = road_ok and abs(x[0]) <= c.max_speed_mps * dt_s

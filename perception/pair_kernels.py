@@ -13,6 +13,66 @@ Array = NDArray[Any]
 
 
 @compiled
+def _rotation(axis: Array, angle: float) -> Array:
+    """(3, 3) right-handed about a unit vector."""
+    x, y, z = axis
+    c, s = np.cos(angle), np.sin(angle)
+    d = 1 - c
+    out = np.empty((3, 3))
+    out[0, 0], out[0, 1], out[0, 2] = c + x * x * d, x * y * d - z * s, x * z * d + y * s
+    out[1, 0], out[1, 1], out[1, 2] = y * x * d + z * s, c + y * y * d, y * z * d - x * s
+    out[2, 0], out[2, 1], out[2, 2] = z * x * d - y * s, z * y * d + x * s, c + z * z * d
+    return out
+
+
+@compiled
+def _product(a: Array, b: Array) -> Array:
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                out[i, j] += a[i, k] * b[k, j]
+    return out
+
+
+@compiled
+def turned_by(axes: Array, motion: Array) -> Array:
+    """(3, 3) from the first camera's axes to those of the second, its ``axes`` (3, 3) ahead, left
+    and up as rows."""
+    about_up, about_left = _rotation(axes[2], -motion[1]), _rotation(axes[1], -motion[2])
+    return _product(_product(about_left, _rotation(axes[0], -motion[3])), about_up)
+
+
+@compiled
+def shifted_by(axes: Array, forward_m: float, motion: Array) -> Array:
+    """(3,) m, in the first camera's axes: the way of the camera itself."""
+    way, yaw = motion[0], motion[1]
+    across = way * yaw / 2 + forward_m * yaw
+    return way * axes[0] + across * axes[1]
+
+
+@compiled
+def moved(
+    point: Array, on_road: Array, axes: Array, height_m: float, turned: Array, shift: Array,
+    ok: Array,
+) -> None:  # fmt: skip
+    """Turn rays (n, 3) into where their points lie seen from the second camera, in place; ``ok``
+    (n,) is False of those out of sight, which then lie straight ahead."""
+    for i in range(len(point)):
+        p = point[i].copy()
+        down = -(p[0] * axes[2, 0] + p[1] * axes[2, 1] + p[2] * axes[2, 2])
+        road = on_road[i] and down > 1e-4
+        if road:
+            p *= height_m / down
+            p -= shift
+        for a in range(3):
+            point[i, a] = turned[a, 0] * p[0] + turned[a, 1] * p[1] + turned[a, 2] * p[2]
+        ok[i] = point[i, 2] > 0.1 and (road or not on_road[i])
+        if not ok[i]:
+            point[i, 0], point[i, 1], point[i, 2] = 0.0, 0.0, 1.0
+
+
+@compiled
 def linearised(
     first: Array, second: Array, on_road: Array, axes: Array, height_m: float, forward_m: float,
     turned: Array, shift: Array, error: Array, slope: Array,
@@ -91,3 +151,57 @@ def weighed(
                 pull[j] += weight * slope[i, a, j] * error[i, a]
                 for k in range(4):
                     normal[j, k] += weight * slope[i, a, j] * slope[i, a, k]
+
+
+@compiled
+def _solved(normal: Array, pull: Array) -> Array:
+    """(4,) solution of symmetric, positive equations, by Cholesky's factors."""
+    n = len(pull)
+    factor, x = np.zeros((n, n)), pull.copy()
+    for i in range(n):
+        for j in range(i + 1):
+            left = normal[i, j]
+            for k in range(j):
+                left -= factor[i, k] * factor[j, k]
+            factor[i, j] = left**0.5 if i == j else left / factor[j, j]
+        for k in range(i):
+            x[i] -= factor[i, k] * x[k]
+        x[i] /= factor[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            x[i] -= factor[k, i] * x[k]
+        x[i] /= factor[i, i]
+    return x
+
+
+@compiled
+def fitted(
+    first: Array, second: Array, on_road: Array, axes: Array, height_m: float, forward_m: float,
+    focal_px: float, least_px: float, road_share: float, other_share: float, prior: Array,
+    rounds: int, done: float, most_rad: float, x: Array, slope: Array, size: Array, scale: Array,
+    normal: Array,
+) -> None:  # fmt: skip
+    """Gauss-Newton from ``x`` (4,) on, in place, until a step is shorter than ``done``, turning no
+    further than ``most_rad`` at once; leaves ``slope``, ``size``, ``scale`` and ``normal`` of the
+    last round, see ``linearised`` and ``weighed``. ``prior``: (4,) weights of no motion."""
+    error, pull = np.zeros((len(first), 2)), np.empty(4)
+    for _ in range(rounds):
+        turned, shift = turned_by(axes, x), shifted_by(axes, forward_m, x)
+        linearised(first, second, on_road, axes, height_m, forward_m, turned, shift, error, slope)
+        normal[:] = 0.0
+        for k in range(4):
+            normal[k, k] = prior[k]
+            pull[k] = -prior[k] * x[k] if k else 0.0
+        weighed(
+            error, slope, on_road, focal_px, least_px, road_share, other_share, size, scale,
+            normal, pull,
+        )  # fmt: skip
+        step = _solved(normal, pull)
+        longest = 0.0
+        for k in range(4):
+            if k:
+                step[k] = min(max(step[k], -most_rad), most_rad)
+                longest = max(longest, abs(step[k]))
+            x[k] += step[k]
+        if longest < done and abs(step[0]) < done * height_m:
+            break

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from data.errors import InputError
@@ -38,7 +38,7 @@ def save_weights(path: Path, state: dict[str, Tensor], meta: dict[str, Any]) -> 
     tensors = {k: v.detach().contiguous().cpu() for k, v in state.items()}
     head = {"format": FORMAT, "meta": json.dumps(meta, sort_keys=True)}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, head)
+        temporary.write_bytes(save(tensors, head))  # save_file would let nobody else read it
 
 
 def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -73,6 +73,9 @@ def test_a_checkpoint_says_which_network_it_is_of(tmp_path):
     read, meta = load_weights(path)
     assert isinstance(read, NanoNet) and meta == {"arch": "nano", "step": 7}
     assert torch.equal(read.stem[0].weight, net.stem[0].weight)
+    other = tmp_path / "other"
+    other.write_bytes(b"")
+    assert path.stat().st_mode == other.stat().st_mode  # readable by whom other files are
     save_weights(path, net.state_dict(), {"arch": "mega"})
     with pytest.raises(InputError, match=r"'mega' is unknown; known: base, nano, semantic"):
         load_weights(path)

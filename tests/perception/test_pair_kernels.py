@@ -1,0 +1,54 @@
+"""The own motion's inner loops against NumPy and OpenCV."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from perception.pair_kernels import _solved, moved, shifted_by, turned_by
+
+
+def axes_of(seed: int) -> np.ndarray:
+    """Ahead, left and up of a vehicle in axes of some camera on it."""
+    turn = cv2.Rodrigues(np.random.default_rng(seed).normal(0, 0.2, 3))[0]
+    return np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]) @ turn
+
+
+def test_positive_equations_are_solved_as_numpy_does() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1e-3, 1.0, 1e6):
+        slope = rng.normal(0, size, (20, 4)) * (1, 30, 1e-2, 1)
+        normal, pull = slope.T @ slope + np.eye(4) * 1e-6, rng.normal(0, 1, 4)
+        want = np.linalg.solve(normal, pull)
+        assert np.allclose(_solved(normal, pull), want, rtol=1e-6, atol=0)
+
+
+def test_turning_is_that_about_the_vehicles_axes() -> None:
+    axes = axes_of(1)
+    ahead, left, up = axes
+    yaw, pitch, roll = 0.3, -0.1, 0.05
+    want = (
+        cv2.Rodrigues(-pitch * left)[0] @ cv2.Rodrigues(-roll * ahead)[0]
+    ) @ cv2.Rodrigues(-yaw * up)[0]  # fmt: skip
+    assert np.allclose(turned_by(axes, np.array([2.0, yaw, pitch, roll])), want, atol=1e-12)
+    # the camera stands 1.5 m ahead of the axle that the car turns about
+    way = shifted_by(axes, 1.5, np.array([2.0, yaw, pitch, roll]))
+    assert np.allclose(axes @ way, (2.0, 2.0 * yaw / 2 + 1.5 * yaw, 0.0), atol=1e-12)
+
+
+def test_points_move_as_the_road_and_as_the_far_away_do() -> None:
+    rng, axes, height = np.random.default_rng(2), axes_of(3), 1.4
+    rays = np.column_stack([rng.uniform(-0.6, 0.6, (60, 2)), np.ones(60)])
+    on_road = rng.random(60) < 0.6
+    motion = np.array([1.2, 0.02, 0.01, -0.01])
+    turned, shift = turned_by(axes, motion), shifted_by(axes, 1.5, motion)
+    down = -(rays @ axes[2])
+    ground = on_road & (down > 1e-4)
+    want = rays.copy()
+    want[ground] = rays[ground] * (height / down[ground])[:, None] - shift
+    want = want @ turned.T
+    seen = (want[:, 2] > 0.1) & (ground | ~on_road)
+    got, ok = rays.copy(), np.empty(60, np.bool_)
+    moved(got, on_road, axes, height, turned, shift, ok)
+    assert (ok == seen).all() and 0 < (~ok).sum() < 40 and (ok & on_road).any()
+    assert np.allclose(got[ok], want[ok], atol=1e-12) and (got[~ok] == (0, 0, 1)).all()
