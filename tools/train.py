@@ -18,6 +18,10 @@ from data.errors import InputError
 from tools.files import make_folder
 from tools.progress import progress_bar, report_skipped
 
+# of a fine-tuning on own labels
+_BATCH, _TIMES = 8, 40  # pictures a step; how often each is shown
+_LEAST_STEPS, _MOST_STEPS = 100, 400
+
 
 def _leads() -> bool:
     """Whether this is the process that speaks, of those that torchrun started."""
@@ -106,13 +110,20 @@ def own_splits(folder: Path, splits: tuple[str, ...]) -> tuple[str, str | None]:
     return (train or splits)[0], val[0] if train and val else None
 
 
+def own_steps(pictures: int) -> int:
+    """Steps of a fine-tuning: each picture 40 times, within bounds."""
+    return min(max(_TIMES * pictures // _BATCH, _LEAST_STEPS), _MOST_STEPS)
+
+
 def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[str]:
     """Settings that fine-tune the released network on one folder of labels.
 
     What the labels do not teach is held by the released network as teacher, so that it is not
-    forgotten (learning without forgetting, Li and Hoiem 2017).
+    forgotten (learning without forgetting, Li and Hoiem 2017). Few pictures are not shown too
+    often, for the same reason.
     """
     train, val = own_splits(folder, list_splits(folder, layout))
+    steps = own_steps(len(open_dataset(folder, train, layout)))
     released = Path(str(resources.files("perception"))) / "weights/base.safetensors"
 
     def table(split: str) -> str:
@@ -130,8 +141,8 @@ def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[
         *settings,
         "distill.labelled=0.0",
         "val_every=100",
-        "optimizer.steps=400",
-        "optimizer.batch=8",
+        f"optimizer.steps={steps}",
+        f"optimizer.batch={_BATCH}",
         "optimizer.rate=4e-4",
         "optimizer.warmup_steps=20",
     ]

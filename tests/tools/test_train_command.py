@@ -14,7 +14,7 @@ pytest.importorskip("albumentations")
 
 from data.errors import InputError
 from tools.cli import main
-from tools.train import own_splits
+from tools.train import own_splits, own_steps
 
 SMALL = ["size=[128, 96]", "val_size=[128, 96]", "workers=0", "threads=1", "optimizer.batch=2"]
 
@@ -51,6 +51,10 @@ def test_a_folder_of_labels_is_enough_and_the_rest_is_not_forgotten(coco, tmp_pa
     assert main(argv) == 2
     err = capfd.readouterr().err
     assert "state.pt: cannot be read" in err and "choose a new --out" in err
+
+
+def test_few_pictures_are_not_shown_too_often():
+    assert [own_steps(n) for n in (1, 20, 50, 80, 10**6)] == [100, 100, 250, 400, 400]
 
 
 @pytest.mark.parametrize(
