@@ -185,6 +185,7 @@ def compile_kernels() -> None:
     points_to_follow(look, (30.0, 0.0), Detections.empty(), surfaces, flow)
     points = Points(np.array([[30, 50]] * 20, np.float32), np.arange(20) < 10)
     camera = Camera.assumed(64, 64)
+    predicted_px(points, np.zeros(4), camera)
     fit_pair(points, points.xy, np.zeros(4), 0.1, camera, PairConfig())
 
 
