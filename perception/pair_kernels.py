@@ -26,21 +26,11 @@ def _rotation(axis: Array, angle: float) -> Array:
 
 
 @compiled
-def _product(a: Array, b: Array) -> Array:
-    out = np.zeros((3, 3))
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                out[i, j] += a[i, k] * b[k, j]
-    return out
-
-
-@compiled
 def turned_by(axes: Array, motion: Array) -> Array:
     """(3, 3) from the first camera's axes to those of the second, its ``axes`` (3, 3) ahead, left
     and up as rows."""
     about_up, about_left = _rotation(axes[2], -motion[1]), _rotation(axes[1], -motion[2])
-    return _product(_product(about_left, _rotation(axes[0], -motion[3])), about_up)
+    return about_left @ _rotation(axes[0], -motion[3]) @ about_up
 
 
 @compiled
@@ -154,27 +144,6 @@ def weighed(
 
 
 @compiled
-def _solved(normal: Array, pull: Array) -> Array:
-    """(4,) solution of symmetric, positive equations, by Cholesky's factors."""
-    n = len(pull)
-    factor, x = np.zeros((n, n)), pull.copy()
-    for i in range(n):
-        for j in range(i + 1):
-            left = normal[i, j]
-            for k in range(j):
-                left -= factor[i, k] * factor[j, k]
-            factor[i, j] = left**0.5 if i == j else left / factor[j, j]
-        for k in range(i):
-            x[i] -= factor[i, k] * x[k]
-        x[i] /= factor[i, i]
-    for i in range(n - 1, -1, -1):
-        for k in range(i + 1, n):
-            x[i] -= factor[k, i] * x[k]
-        x[i] /= factor[i, i]
-    return x
-
-
-@compiled
 def fitted(
     first: Array, second: Array, on_road: Array, axes: Array, height_m: float, forward_m: float,
     focal_px: float, least_px: float, road_share: float, other_share: float, prior: Array,
@@ -183,7 +152,8 @@ def fitted(
 ) -> None:  # fmt: skip
     """Gauss-Newton from ``x`` (4,) on, in place, until a step is shorter than ``done``, turning no
     further than ``most_rad`` at once; leaves ``slope``, ``size``, ``scale`` and ``normal`` of the
-    last round, see ``linearised`` and ``weighed``. ``prior``: (4,) weights of no motion."""
+    last round, see ``linearised`` and ``weighed``. ``prior``: (4,) weights of no motion. ``x`` is
+    NaN where the points are no numbers."""
     error, pull = np.zeros((len(first), 2)), np.empty(4)
     for _ in range(rounds):
         turned, shift = turned_by(axes, x), shifted_by(axes, forward_m, x)
@@ -196,7 +166,10 @@ def fitted(
             error, slope, on_road, focal_px, least_px, road_share, other_share, size, scale,
             normal, pull,
         )  # fmt: skip
-        step = _solved(normal, pull)
+        if not (np.isfinite(normal).all() and np.isfinite(pull).all()):
+            x[:] = np.nan  # what cannot be solved is an error to numba
+            break
+        step = np.linalg.solve(normal, pull)
         longest = 0.0
         for k in range(4):
             if k:

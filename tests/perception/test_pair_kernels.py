@@ -5,22 +5,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from perception.pair_kernels import _solved, moved, shifted_by, turned_by
+from data.camera import Camera
+from perception.flow import Points
+from perception.pair_fit import PairConfig, fit_pair
+from perception.pair_kernels import moved, shifted_by, turned_by
 
 
 def axes_of(seed: int) -> np.ndarray:
     """Ahead, left and up of a vehicle in axes of some camera on it."""
     turn = cv2.Rodrigues(np.random.default_rng(seed).normal(0, 0.2, 3))[0]
     return np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]) @ turn
-
-
-def test_positive_equations_are_solved_as_numpy_does() -> None:
-    rng = np.random.default_rng(0)
-    for size in (1e-3, 1.0, 1e6):
-        slope = rng.normal(0, size, (20, 4)) * (1, 30, 1e-2, 1)
-        normal, pull = slope.T @ slope + np.eye(4) * 1e-6, rng.normal(0, 1, 4)
-        want = np.linalg.solve(normal, pull)
-        assert np.allclose(_solved(normal, pull), want, rtol=1e-6, atol=0)
 
 
 def test_turning_is_that_about_the_vehicles_axes() -> None:
@@ -52,3 +46,14 @@ def test_points_move_as_the_road_and_as_the_far_away_do() -> None:
     moved(got, on_road, axes, height, turned, shift, ok)
     assert (ok == seen).all() and 0 < (~ok).sum() < 40 and (ok & on_road).any()
     assert np.allclose(got[ok], want[ok], atol=1e-12) and (got[~ok] == (0, 0, 1)).all()
+
+
+def test_points_that_are_no_numbers_tell_no_motion() -> None:
+    rng, camera = np.random.default_rng(4), Camera.assumed(640, 360)
+    xy = np.column_stack([rng.uniform(50, 590, 40), rng.uniform(60, 340, 40)]).astype(np.float32)
+    points = Points(xy, xy[:, 1] > 220)
+    assert fit_pair(points, xy, np.zeros(4), 0.1, camera, PairConfig()) is not None
+    for wrong in (np.nan, np.inf):
+        found = xy.copy()
+        found[3] = wrong
+        assert fit_pair(points, found, np.zeros(4), 0.1, camera, PairConfig()) is None
