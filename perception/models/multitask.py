@@ -52,10 +52,13 @@ def start_calmly(heat: nn.Conv2d, box: nn.Conv2d) -> None:
     box.bias.data.fill_(math.log(4.0))  # type: ignore[union-attr]
 
 
-def finish(heat: Tensor, box: Tensor, mask: Tensor) -> Output:
-    """What all networks end in: edge distances from their logarithms, masks by pixel shuffle."""
+def finish(heat: Tensor, box: Tensor, mask: Tensor, stride: int = STRIDE) -> Output:
+    """What all networks end in: edge distances from their logarithms, and maps finer than the
+    ``stride`` of what is given by pixel shuffle."""
+    if stride > STRIDE:
+        heat, box = (F.pixel_shuffle(m, stride // STRIDE) for m in (heat, box))
     edges = torch.exp(box.clamp(-4.0, 5.2)) * STRIDE
-    return Output(heat, edges, F.pixel_shuffle(mask, STRIDE // MASK_STRIDE))
+    return Output(heat, edges, F.pixel_shuffle(mask, stride // MASK_STRIDE))
 
 
 class Context(nn.Module):
@@ -96,6 +99,8 @@ class Pyramid(nn.Module):
 
 class MultiTaskNet(nn.Module):
     """``base``: EfficientNet-Lite0, 64-channel pyramid, peak detection and two surfaces."""
+
+    finest = STRIDE  # of what the heads look at
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

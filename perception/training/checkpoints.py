@@ -47,7 +47,41 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     Raises:
         InputError: missing, not a safetensors file, or not one of ours.
     """
-    path = Path(path)
+    state, meta = _read(Path(path))
+    net = build(meta["arch"], len(meta.get("segmentation_classes", ())))
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as e:
+        raise InputError(f"checkpoint {path}: weights do not fit the network ({e})") from e
+    return net.eval(), meta
+
+
+def load_parts(path: Path, net: nn.Module, parts: tuple[str, ...]) -> None:
+    """Give ``net`` those weights of a checkpoint whose names begin with one of ``parts``, such as
+    'stages', whatever network the checkpoint is of.
+
+    Raises:
+        InputError: unreadable, ``net`` has no such part, or its weights do not fit.
+    """
+    state, _ = _read(Path(path))
+    own = net.state_dict()
+    for part in parts:
+        if not any(name.startswith(part) for name in own):
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in own))
+            raise InputError(f"init_parts: no part is named '{part}'; expected some of {known}")
+    wanted = {name: v.shape for name, v in own.items() if name.startswith(parts)}
+    for name, shape in wanted.items():
+        given = list(state[name].shape) if name in state else "nothing"
+        if given != list(shape):
+            raise InputError(
+                f"checkpoint {path}: has {given} for '{name}', expected {list(shape)}; leave its "
+                "part out of init_parts"
+            )
+    net.load_state_dict({k: state[k] for k in wanted}, strict=False)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A checkpoint's weights and its metadata, of a known network."""
     if not path.is_file():
         raise InputError(f"checkpoint {path}: no such file")
     try:
@@ -63,12 +97,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     if arch not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InputError(f"checkpoint {path}: network '{arch}' is unknown; known: {known}")
-    net = build(arch, len(meta.get("segmentation_classes", ())))
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as e:
-        raise InputError(f"checkpoint {path}: weights do not fit the network ({e})") from e
-    return net.eval(), meta
+    return state, meta
 
 
 def _metadata(text: str, path: Path) -> dict[str, Any]:

@@ -122,6 +122,8 @@ class TrainConfig:
         size: (width, height) of training pictures; val_size: of validation (the exported size).
         init: safetensors checkpoint to start from, else ImageNet weights of the backbone of
             'base' and 'semantic', and random ones of 'nano'.
+        init_parts: take no more of ``init`` than the parts named so, such as 'stages'; the others
+            start as without it. All if empty.
         teacher: safetensors checkpoint of a trained network to learn from as well.
         bf16: bfloat16 autocast in forward and backward; None: where the processor computes in it,
             as others take twice as long as in float32.
@@ -139,6 +141,7 @@ class TrainConfig:
     size: tuple[int, int] = (512, 288)
     val_size: tuple[int, int] = (640, 384)
     init: Path | None = None
+    init_parts: tuple[str, ...] = ()
     teacher: Path | None = None
     seed: int = 0
     bf16: bool | None = None
@@ -162,5 +165,7 @@ class TrainConfig:
         if self.arch not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"arch: expected one of {known}, given '{self.arch}'")
+        if self.init_parts and self.init is None:
+            raise ValueError("init_parts: of which checkpoint? give init too")
         if self.arch == "semantic" and self.teacher is not None:
             raise ValueError("arch 'semantic' learns from labels alone: leave out teacher")

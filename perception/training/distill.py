@@ -105,17 +105,22 @@ def feature_loss(own: Tensor, taught: Tensor, gaze: Tensor, total: Total = alone
 
 
 class Bridged(nn.Module):
-    """A student that shows its features as well, brought to as many channels as its teacher's:
-    (n, 3, h, w) RGB in [-1, 1] to its answer and (n, ``channels``, h/4, w/4)."""
+    """A student that shows its features as well, brought to as many channels as its ``teacher``'s
+    and as fine: (n, 3, h, w) RGB in [-1, 1] to its answer and to features as the teacher's."""
 
-    def __init__(self, net: nn.Module, channels: int) -> None:
+    def __init__(self, net: nn.Module, teacher: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.bridge = nn.Conv2d(net.width, channels, 1)  # type: ignore[arg-type]
+        own, given = int(net.finest), int(teacher.finest)  # type: ignore[arg-type]
+        self.finer, self.coarser = max(1, own // given), max(1, given // own)
+        channels = int(teacher.width) * self.finer**2  # type: ignore[arg-type]
+        self.bridge = nn.Conv2d(int(net.width), channels, 1)  # type: ignore[arg-type]
 
     def forward(self, rgb: Tensor) -> tuple[Output, Tensor]:
         x = self.net.features(rgb)  # type: ignore[operator]
-        return self.net.answer(x), self.bridge(x)  # type: ignore[operator]
+        own = F.pixel_shuffle(self.bridge(x), self.finer)
+        own = own if self.coarser == 1 else F.avg_pool2d(own, self.coarser)
+        return self.net.answer(x), own  # type: ignore[operator]
 
 
 def teacher_loss(
@@ -145,7 +150,9 @@ def teacher_loss(
         loss = mask_loss(out.mask[:, i], taught.mask[:, i], known, total)
         terms[f"teacher.{name}"] = c.mask * loss
     if features is not None:
-        terms["teacher.features"] = c.features * feature_loss(*features, _gaze(taught), total)
+        times = taught.heat.shape[3] // features[1].shape[3]
+        gaze = F.avg_pool2d(_gaze(taught), times) * times**2
+        terms["teacher.features"] = c.features * feature_loss(*features, gaze, total)
     return terms
 
 

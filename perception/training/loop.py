@@ -29,6 +29,7 @@ from perception.models.deploy import RGB_FROM_BGR, normalise
 from perception.models.efficientnet_lite import EfficientNetLite0, load_imagenet
 from perception.training import report as folder
 from perception.training.checkpoints import (
+    load_parts,
     load_state,
     load_weights,
     save_state,
@@ -59,9 +60,10 @@ def build_network(config: TrainConfig, classes: tuple[str, ...] = ()) -> nn.Modu
         classes: names of the pixel classes that 'semantic' learns.
 
     Raises:
-        InputError: ``init`` is no checkpoint or one of another network or other classes.
+        InputError: ``init`` is no checkpoint or one of another network or other classes, or lacks
+            what ``init_parts`` names.
     """
-    if config.init is not None:
+    if config.init is not None and not config.init_parts:
         net, meta = load_weights(config.init)
         if meta["arch"] != config.arch:
             raise InputError(
@@ -78,6 +80,8 @@ def build_network(config: TrainConfig, classes: tuple[str, ...] = ()) -> nn.Modu
     backbone = _backbone(net)
     if backbone is not None:
         load_imagenet(backbone)
+    if config.init is not None:
+        load_parts(config.init, net, config.init_parts)
     return net
 
 
@@ -191,7 +195,7 @@ class Run:
             told, _ = load_weights(config.teacher)
             self.teacher = ready_teacher(told, group.device, bool(config.bf16))
             if config.distill.features:
-                bridged = Bridged(self.net, told.width)  # type: ignore[arg-type]
+                bridged = Bridged(self.net, told)
                 self.bridge = bridged.bridge
                 self.model = self._on_device(bridged)
         if group.world > 1:

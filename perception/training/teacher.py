@@ -17,8 +17,7 @@ from perception.models.multitask import Output
 
 
 class Told(NamedTuple):
-    """A teacher's answer, as ``Output``, and ``features`` (n, ``width``, h/4, w/4), what its heads
-    look at."""
+    """A teacher's answer, as ``Output``, and ``features`` (n, c, h, w), what its heads look at."""
 
     heat: Tensor
     box: Tensor

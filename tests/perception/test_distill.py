@@ -17,12 +17,18 @@ from data.augment import AugmentConfig  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from data.types import HIDDEN  # noqa: E402
 from perception.models.architectures import build  # noqa: E402
-from perception.models.multitask import Output  # noqa: E402
+from perception.models.multitask import MultiTaskNet, Output  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
 from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
 from perception.training.config import DistillConfig  # noqa: E402
-from perception.training.distill import _gaze, feature_loss, teacher_loss, unlabelled  # noqa: E402
+from perception.training.distill import (  # noqa: E402
+    Bridged,
+    _gaze,
+    feature_loss,
+    teacher_loss,
+    unlabelled,
+)
 from perception.training.loader import Mixture  # noqa: E402
 from perception.training.losses import total_loss  # noqa: E402
 from perception.training.teacher import ready_teacher  # noqa: E402
@@ -275,6 +281,14 @@ def test_half_of_the_features_weight_lies_on_objects():
     assert (gaze[:, 0, 2, 3] > 3 * gaze[:, 0, 5, 7]).all()
     calm = _gaze(answer()._replace(heat=torch.full((N, 5, H, W), -40.0)))
     assert calm.sum((1, 2, 3)) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize(("student", "teacher"), [(NanoNet, MultiTaskNet), (MultiTaskNet, NanoNet)])
+def test_features_are_brought_to_the_teachers(student, teacher):
+    rgb = torch.zeros(1, 3, 64, 96)
+    told = teacher(width=48).eval()
+    _, own = Bridged(student(width=16).eval(), told)(rgb)
+    assert own.shape == told.features(rgb).shape == (1, 48, 64 // told.finest, 96 // told.finest)
 
 
 def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
