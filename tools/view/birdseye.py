@@ -123,10 +123,11 @@ def _draw_view_cone(image: U8, view: _Map, scene: Scene, ahead_m: float) -> None
     place, yaw = camera.vehicle_from_camera[:2, 3], camera.yaw_rad
     half = math.atan(camera.width_px / 2 / float(camera.matrix[0, 0]))
     reach = 2 * ahead_m
-    for angle in (yaw + half, yaw - half):
-        end = place + reach * np.array([math.cos(angle), math.sin(angle)])
-        a, b = view.fixed(np.stack([place, end]))
-        cv2.line(image, a.tolist(), b.tolist(), _RING, 1, cv2.LINE_AA, _SHIFT)
+    angles = yaw + half, yaw - half
+    rays = np.array([[math.cos(a), math.sin(a)] for a in angles])
+    start, *ends = view.fixed(np.stack([place, *(place + reach * rays)])).tolist()
+    for end in ends:
+        cv2.line(image, start, end, _RING, 1, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
@@ -134,18 +135,17 @@ def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
     labels: list[Box] = []
     step = 5 if ahead_m <= 15 else 10 if ahead_m <= 40 else 20
     size = _text_px(view)
-    centre = view.fixed(np.zeros((1, 2)))[0]
+    u0, v0 = view.pixels(np.zeros((1, 2)))[0].tolist()
+    centre = view.fixed(np.zeros((1, 2)))[0].tolist()
     for radius in range(step, math.ceil(ahead_m), step):
         around = round(radius * view.scale * (1 << _SHIFT))
-        cv2.ellipse(
-            image, centre.tolist(), (around, around), 0, 180, 360, _RING, 1, cv2.LINE_AA, _SHIFT
-        )
+        cv2.ellipse(image, centre, (around, around), 0, 180, 360, _RING, 1, cv2.LINE_AA, _SHIFT)
         text = f"{radius} m"
         left = view.width_px - text_width_px(text, size) - 4
         # on the ring where it meets the text, or at the ring's side if it does not
         side = min((left - view.width_px / 2) / view.scale, radius * 0.98)
         forward = math.sqrt(radius**2 - side**2)
-        u, v = view.pixels(np.array([[forward, -side]]))[0]
+        u, v = u0 + side * view.scale, v0 - forward * view.scale
         if size < v < view.height_px - size:
             put_text(image, text, min(round(u), left), round(v), size, DIM)
             labels.append((left, round(v) - size // 2, view.width_px, round(v) + size // 2))
@@ -170,21 +170,23 @@ def _draw_path(image: U8, view: _Map, plan: Plan) -> None:
 def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> None:
     """Objects with arrows, then their ids, near ones first, where they cover no other."""
     distance = np.hypot(*tracks.position_m.T)
-    order = [int(i) for i in np.argsort(distance, kind="stable") if distance[i] < 200]
-    sizes = np.array([_size_m(int(c)) for c in tracks.class_id]).reshape(-1, 2)
-    shapes = _shapes(view, tracks.position_m, sizes)
-    for i in order:
-        colour, _ = class_style(int(tracks.class_id[i]))
-        cv2.fillConvexPoly(image, shapes[i], colour, cv2.LINE_AA, _SHIFT)
-    cv2.polylines(image, [shapes[i] for i in order], True, INK, 1, cv2.LINE_AA, _SHIFT)
+    order = np.argsort(distance, kind="stable")
+    order = order[distance[order] < 200]
+    if not len(order):
+        return
+    place_m, classes = tracks.position_m[order], tracks.class_id[order].tolist()
+    sizes = np.array([_size_m(c) for c in classes])
+    shapes = list(_shapes(view, place_m, sizes))
+    for shape, c in zip(shapes, classes, strict=True):
+        cv2.fillConvexPoly(image, shape, class_style(c)[0], cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, shapes, True, INK, 1, cv2.LINE_AA, _SHIFT)
     far = np.maximum(sizes[:, 0], 4 / view.scale)
-    starts = tracks.position_m + np.stack([far / 2, 0 * far], 1)
-    _draw_arrows(image, view, starts[order], tracks.velocity_mps[order])
+    starts = place_m + np.stack([far / 2, 0 * far], 1)
+    _draw_arrows(image, view, starts, tracks.velocity_mps[order])
     size = _text_px(view)
-    corners = view.pixels(tracks.position_m + sizes * (0.5, -0.5)).round()
-    for i in order:
-        u, v = corners[i].astype(int).tolist()
-        text = str(tracks.track_id[i])
+    corners = view.pixels(place_m + sizes * (0.5, -0.5)).round().astype(int).tolist()
+    for (u, v), number in zip(corners, tracks.track_id[order].tolist(), strict=True):
+        text = str(number)
         spot = (u + 2, v - size // 2, u + 4 + text_width_px(text, size), v + size // 2)
         inside = u >= 0 and spot[1] >= 0 and spot[2] < view.width_px and spot[3] < view.height_px
         if inside and not any(overlap(spot, other) for other in taken):
@@ -203,8 +205,7 @@ def _shapes(view: _Map, place_m: F64, size_m: F64) -> np.ndarray:
     far = np.maximum(size_m[:, 0], 4 / view.scale)
     ahead = np.stack([0 * far, far, far, 0 * far], 1)
     left = np.stack([half, half, -half, -half], 1)
-    with np.errstate(invalid="ignore"):  # of those without a position, which are not drawn
-        return view.fixed(place_m[:, None] + np.stack([ahead, left], 2)).reshape(-1, 4, 2)
+    return view.fixed(place_m[:, None] + np.stack([ahead, left], 2)).reshape(-1, 4, 2)
 
 
 def _draw_arrows(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -124,23 +125,25 @@ def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:
             cv2.rectangle(image, box[:2], box[2:], INK, thickness + 2)
         cv2.rectangle(image, box[:2], box[2:], colour, thickness)
     placed = list(taken)
+    distances = np.hypot(*tracks.position_m.T).tolist()
     for i in reversed(order):
         box = (int(x1[i]), int(y1[i]), int(x2[i]), int(y2[i]))
-        label = _draw_label(image, tracks, i, box, placed)
+        number = f"#{int(tracks.track_id[i])}"
+        label = _draw_label(image, int(tracks.class_id[i]), number, distances[i], box, placed)
         if label is not None:
             placed.append(label)
 
 
-def _draw_label(image: U8, tracks: Tracks, i: int, box: Box, placed: list[Box]) -> Box | None:
+def _draw_label(
+    image: U8, class_id: int, number: str, distance_m: float, box: Box, placed: list[Box]
+) -> Box | None:
     """Write a track's label on a chip above, below or inside its box; None if there is no room."""
     height, width = image.shape[:2]
     normal = text_size_px(height)
     small = box[3] - box[1] < 0.09 * height
     size = max(11, round((0.78 if small else 0.92) * normal))
-    colour, name = class_style(int(tracks.class_id[i]))
-    number = f"#{tracks.track_id[i]}"
-    distance = float(np.hypot(*tracks.position_m[i]))
-    far = f" {distance:.0f} m" if np.isfinite(distance) else ""
+    colour, name = class_style(class_id)
+    far = f" {distance_m:.0f} m" if math.isfinite(distance_m) else ""
     room = max(box[2] - box[0], round(3.2 * size))
     texts = [f"{name} {number}{far}", f"{number}{far}", number][1 if small else 0 :]
     text = next((t for t in texts if text_width_px(t, size) <= 1.8 * room), number)
