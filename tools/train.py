@@ -115,16 +115,25 @@ def own_steps(pictures: int) -> int:
     return min(max(_TIMES * pictures // _BATCH, _LEAST_STEPS), _MOST_STEPS)
 
 
-def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[str]:
+def _released(arch: str) -> list[str]:
+    """Settings that start from the released network, with the released ``base`` as its teacher;
+    none for a network of other tasks, or where nothing is released."""
+    weights = Path(str(resources.files("perception"))) / "weights"
+    init, teacher = weights / f"{arch}.safetensors", weights / "base.safetensors"
+    if arch not in ("base", "nano") or not (init.is_file() and teacher.is_file()):
+        return []
+    return [f"init={json.dumps(str(init))}", f"teacher={json.dumps(str(teacher))}"]
+
+
+def _own_data(folder: Path, layout: str | None, names: tuple[str, ...], arch: str) -> list[str]:
     """Settings that fine-tune the released network on one folder of labels.
 
-    What the labels do not teach is held by the released network as teacher, so that it is not
+    What the labels do not teach is held by the released ``base`` as teacher, so that it is not
     forgotten (learning without forgetting, Li and Hoiem 2017). Few pictures are not shown too
     often, for the same reason.
     """
     train, val = own_splits(folder, list_splits(folder, layout))
     steps = own_steps(len(open_dataset(folder, train, layout)))
-    released = Path(str(resources.files("perception"))) / "weights/base.safetensors"
 
     def table(split: str) -> str:
         given = {"path": str(folder), "split": split, "layout": layout, "names": list(names)}
@@ -135,10 +144,9 @@ def _own_data(folder: Path, layout: str | None, names: tuple[str, ...]) -> list[
     if _leads():
         print(f"{folder}: training on split '{train}'; {chosen}", file=sys.stderr)
     settings = [f"data={table(train)}", *([f"val={table(val)}"] if val else [])]
-    if released.is_file():
-        settings += [f"{key}={json.dumps(str(released))}" for key in ("init", "teacher")]
     return [
         *settings,
+        *_released(arch),
         "distill.labelled=0.0",
         "val_every=100",
         f"optimizer.steps={steps}",
@@ -156,7 +164,9 @@ def run_train_command(a: argparse.Namespace) -> int:
     if a.data is not None:
         if config is not None:
             raise InputError("train takes a CONFIG.toml or --data FOLDER, not both")
-        overrides = _own_data(a.data, a.layout, tuple(a.names)) + overrides
+        named = [o.partition("=")[2].strip(" \"'") for o in overrides if o.startswith("arch=")]
+        arch = named[-1] if named else "base"
+        overrides = _own_data(a.data, a.layout, tuple(a.names), arch) + overrides
         overrides += ["strict=true"] if a.strict else []
     best = run_train(config, a.out, tuple(overrides))
     if _leads():

@@ -49,10 +49,16 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     state, meta = _read(Path(path))
     net = build(meta["arch"], len(meta.get("segmentation_classes", ())))
-    try:
-        net.load_state_dict(state)
-    except RuntimeError as e:
-        raise InputError(f"checkpoint {path}: weights do not fit the network ({e})") from e
+    own = net.state_dict()
+    wrong = [k for k in {**own, **state} if k not in own or k not in state]
+    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    if wrong:
+        raise InputError(
+            f"checkpoint {path}: weights do not fit the network '{meta['arch']}' as it is now "
+            f"({wrong[0]} and {len(wrong) - 1} others); to train from the parts that do, name them "
+            "in init_parts"
+        )
+    net.load_state_dict(state)
     return net.eval(), meta
 
 

@@ -99,6 +99,19 @@ def test_parts_that_do_not_fit_are_refused_in_words(tmp_path):
         TrainConfig(init_parts=("stem",))
 
 
+def test_a_checkpoint_of_another_layout_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "former.safetensors"
+    save_weights(path, NanoNet(width=32).state_dict(), {"arch": "nano"})
+    with pytest.raises(InputError, match=r"'nano' as it is now \(context\S+ and \d+ others\)") as e:
+        load_weights(path)
+    assert "\n" not in str(e.value)
+    state = NanoNet().state_dict()
+    state["extra"] = torch.zeros(1)
+    save_weights(path, state, {"arch": "nano"})
+    with pytest.raises(InputError, match=r"\(extra and 0 others\)"):
+        load_weights(path)
+
+
 def test_a_checkpoint_says_which_network_it_is_of(tmp_path):
     path = tmp_path / "w.safetensors"
     net = NanoNet()

@@ -53,6 +53,16 @@ def test_a_folder_of_labels_is_enough_and_the_rest_is_not_forgotten(coco, tmp_pa
     assert "state.pt: cannot be read" in err and "choose a new --out" in err
 
 
+@pytest.mark.parametrize("said", ["arch=nano", 'arch="nano"'])
+def test_the_small_network_starts_from_its_own_weights_and_is_taught_by_base(coco, tmp_path, said):
+    out = tmp_path / "run"
+    argv = ["train", "--data", str(coco), "--out", str(out), *SMALL, "optimizer.steps=1", said]
+    assert main(argv) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["init"].endswith("nano.safetensors")
+    assert config["teacher"].endswith("base.safetensors")
+
+
 def test_few_pictures_are_not_shown_too_often():
     assert [own_steps(n) for n in (1, 20, 50, 80, 10**6)] == [100, 100, 250, 400, 400]
 
