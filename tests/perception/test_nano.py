@@ -159,7 +159,8 @@ def test_nano_is_exported_at_any_size_and_answers_alike(tmp_path, size):
         for _ in range(5):
             DeployNet(net.train())(seen)
         scores = DeployNet(net.eval())(seen)[1]
-    net.heat.bias.data -= torch.logit(scores[:, 30].min()) - torch.logit(torch.tensor(0.05))
+    # more than thirty, as some lie in the padding
+    net.heat.bias.data -= torch.logit(scores[:, 80].min()) - torch.logit(torch.tensor(0.05))
     data = GateData(pictures, None, ())
     (made,) = export_files(net, {"arch": "nano"}, tmp_path, ExportOptions("nano", size), data)
     assert made.gate.passed, made.gate
@@ -167,7 +168,7 @@ def test_nano_is_exported_at_any_size_and_answers_alike(tmp_path, size):
     assert model.input_size == size
     assert '"arch": "nano"' in model.meta["roadstack.training"]
     detections, surfaces = model(pictures[0], 0.05)
-    assert len(detections) >= 10 and surfaces.lane.shape[1] == size[0] // 2
+    assert len(detections) >= 30 and surfaces.lane.shape[1] == size[0] // 2
 
 
 def test_nano_learns_a_handful_of_pictures_by_heart(tiny_toml, tmp_path):
