@@ -6,6 +6,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,10 +83,22 @@ def test_a_finished_run_has_all_its_files(tiny_toml, tmp_path):
     assert json.loads((out / "config.json").read_text())["optimizer"]["steps"] == 12
 
 
-def test_the_codes_revision_is_known_or_none(monkeypatch):
-    if not (ROOT / ".git").exists():
-        pytest.skip("not in a repository")
-    assert report.revision().removesuffix("-dirty")
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_codes_revision_is_known_or_none(monkeypatch, tmp_path):
+    def git(*words):
+        own = "-c", "user.name=n", "-c", "user.email=n@example.org"
+        argv = ["git", "-C", str(tmp_path), *own, *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setattr(report, "_ROOT", tmp_path)
+    assert report.revision() is None  # not in a repository
+    git("init")
+    (tmp_path / "code").write_text("1")
+    git("add", "code")
+    git("commit", "-m", "first")
+    assert report.revision() == git("rev-parse", "HEAD")
+    (tmp_path / "code").write_text("2")
+    assert report.revision() == git("rev-parse", "HEAD") + "-dirty"
     monkeypatch.setenv("GIT_DIR", "/none")  # git refuses, as in a folder of another owner
     assert report.revision() is None
 
