@@ -115,6 +115,14 @@ def own_steps(pictures: int) -> int:
     return min(max(_TIMES * pictures // _BATCH, _LEAST_STEPS), _MOST_STEPS)
 
 
+def _arch(overrides: list[str]) -> str:
+    """The network that settings name, or the usual one."""
+    from perception.training.config import TrainConfig
+
+    named = tuple(o for o in overrides if o.partition("=")[0].strip() == "arch")
+    return load_config(TrainConfig, None, named).arch
+
+
 def _released(arch: str) -> list[str]:
     """Settings that start from the released network, with the released ``base`` as its teacher;
     none for a network of other tasks, or where nothing is released."""
@@ -164,9 +172,7 @@ def run_train_command(a: argparse.Namespace) -> int:
     if a.data is not None:
         if config is not None:
             raise InputError("train takes a CONFIG.toml or --data FOLDER, not both")
-        named = [o.partition("=")[2].strip(" \"'") for o in overrides if o.startswith("arch=")]
-        arch = named[-1] if named else "base"
-        overrides = _own_data(a.data, a.layout, tuple(a.names), arch) + overrides
+        overrides = _own_data(a.data, a.layout, tuple(a.names), _arch(overrides)) + overrides
         overrides += ["strict=true"] if a.strict else []
     best = run_train(config, a.out, tuple(overrides))
     if _leads():
