@@ -283,14 +283,12 @@ def heads_last(model: onnx.ModelProto, heads: list[onnx.NodeProto]) -> None:
             together.setdefault(source.input[0], []).append(head)
     sizes = _shuffled(model)
     for name, some in together.items():
-        _as_product(graph, name, some)
-    for split in [n for n in graph.node if n.op_type == "Split" and n.name.endswith("/heads")]:
-        _shuffle_rows(graph, split, sizes)
+        _shuffle_rows(graph, _as_product(graph, name, some), sizes)
     _without_unused(graph)
 
 
-def _as_product(graph: onnx.GraphProto, source: str, heads: list[onnx.NodeProto]) -> None:
-    """``heads`` of what ``source`` rounds to."""
+def _as_product(graph: onnx.GraphProto, source: str, heads: list[onnx.NodeProto]) -> onnx.NodeProto:
+    """``heads`` of what ``source`` rounds to; returns the node that splits their product."""
     makers, make, at = _makers(graph), onnx.helper.make_node, f"{source}/heads"
     widens = makers[heads[0].input[0]]
     weights: list[F32] = [_value(graph, h.input[1])[:, :, 0, 0] for h in heads]
@@ -308,7 +306,9 @@ def _as_product(graph: onnx.GraphProto, source: str, heads: list[onnx.NodeProto]
     ]
     for head in heads:
         graph.node.remove(head)
-    _insert(graph, list(graph.node).index(makers[source]) + 1, nodes)
+    at_source = list(graph.node).index(makers[source])
+    _insert(graph, at_source + 1, nodes)
+    return graph.node[at_source + len(nodes)]
 
 
 def _shuffled(model: onnx.ModelProto) -> dict[str, list[int]]:

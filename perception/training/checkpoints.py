@@ -50,8 +50,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     state, meta = _read(Path(path))
     net = build(meta["arch"], len(meta.get("segmentation_classes", ())))
     own = net.state_dict()
-    wrong = [k for k in {**own, **state} if k not in own or k not in state]
-    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    wrong = _unlike(own, state)
     if wrong:
         raise InputError(
             f"checkpoint {path}: weights do not fit the network '{meta['arch']}' as it is now "
@@ -75,15 +74,21 @@ def load_parts(path: Path, net: nn.Module, parts: tuple[str, ...]) -> None:
         if not any(name.startswith(part) for name in own):
             known = ", ".join(dict.fromkeys(name.split(".")[0] for name in own))
             raise InputError(f"init_parts: no part is named '{part}'; expected some of {known}")
-    wanted = {name: v.shape for name, v in own.items() if name.startswith(parts)}
-    for name, shape in wanted.items():
-        given = list(state[name].shape) if name in state else "nothing"
-        if given != list(shape):
-            raise InputError(
-                f"checkpoint {path}: has {given} for '{name}', expected {list(shape)}; leave its "
-                "part out of init_parts"
-            )
-    net.load_state_dict({k: state[k] for k in wanted}, strict=False)
+    wanted = {k: v for k, v in own.items() if k.startswith(parts)}
+    given = {k: v for k, v in state.items() if k in wanted}
+    for name in _unlike(wanted, given)[:1]:
+        found = list(given[name].shape) if name in given else "nothing"
+        raise InputError(
+            f"checkpoint {path}: has {found} for '{name}', expected {list(wanted[name].shape)}; "
+            "leave its part out of init_parts"
+        )
+    net.load_state_dict(given, strict=False)
+
+
+def _unlike(own: dict[str, Tensor], given: dict[str, Tensor]) -> list[str]:
+    """Names that one of two sets of weights lacks, or that are of another shape there."""
+    shapes = [{k: v.shape for k, v in some.items()} for some in (own, given)]
+    return [k for k in {**own, **given} if shapes[0].get(k) != shapes[1].get(k)]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

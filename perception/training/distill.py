@@ -151,7 +151,7 @@ def teacher_loss(
         terms[f"teacher.{name}"] = c.mask * loss
     if features is not None:
         times = taught.heat.shape[3] // features[1].shape[3]
-        gaze = F.avg_pool2d(_gaze(taught), times) * times**2
+        gaze = F.avg_pool2d(_gaze(taught), times, divisor_override=1)  # sums, to one as before
         terms["teacher.features"] = c.features * feature_loss(*features, gaze, total)
     return terms
 

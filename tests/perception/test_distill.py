@@ -291,6 +291,49 @@ def test_features_are_brought_to_the_teachers(student, teacher):
     assert own.shape == told.features(rgb).shape == (1, 48, 64 // told.finest, 96 // told.finest)
 
 
+@pytest.mark.parametrize(
+    ("own", "given", "rows", "columns"),
+    [(8, 4, {10, 11}, {4, 5}), (4, 4, {5}, {2}), (4, 8, {2}, {1})],
+)
+def test_a_features_place_is_kept_as_it_is_brought_to_the_teachers(own, given, rows, columns):
+    class Student(torch.nn.Module):
+        width, finest = 3, own
+
+        def features(self, rgb):
+            return rgb
+
+        def answer(self, x):
+            return None
+
+    student = Bridged(Student(), SimpleNamespace(width=2, finest=given))
+    x = torch.zeros(1, 3, 8, 12)
+    x[0, :, 5, 2] = 1.0
+    with torch.no_grad():
+        student.bridge.bias.zero_()
+        _, found = student(x)
+    where = (found[0] != 0).any(0).nonzero()
+    assert (set(where[:, 0].tolist()), set(where[:, 1].tolist())) == (rows, columns)
+    assert len(where) == len(rows) * len(columns)
+
+
+def test_coarser_features_count_where_the_objects_are():
+    heat = torch.full((1, 5, 8, 8), -9.0)
+    heat[:, 0, 2:4, 2:4] = 3.0
+    taught = Output(heat, torch.ones(1, 4, 8, 8), torch.zeros(1, 2, 16, 16))
+    batch = {"heat_weight": torch.ones(1, 5, 8, 8), "mask": torch.zeros(1, 2, 16, 16)}
+    told = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    def cost_of_an_error_at(row, column):
+        own = told.clone()
+        own[:, :, row, column] += 2
+        terms = teacher_loss(
+            taught, taught, batch, DistillConfig(features=1.0), features=(own, told)
+        )
+        return float(terms["teacher.features"])
+
+    assert cost_of_an_error_at(1, 1) > 2 * cost_of_an_error_at(3, 3)
+
+
 def test_the_teacher_itself_does_not_learn(tiny_toml, tmp_path):
     torch.manual_seed(5)
     save_weights(tmp_path / "t.safetensors", NanoNet().state_dict(), {"arch": "nano"})
