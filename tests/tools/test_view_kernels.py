@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.types import Surfaces
-from tools.view.draw import draw_surfaces, spaced, tint
+from tools.view.draw import draw_surfaces, in_rows, spaced, tint
 from tools.view.kernels import blend_where, fill_quads, paint_cells, paint_surfaces, to_yuv420
 
 
@@ -23,9 +23,18 @@ def test_colours_are_mixed_where_the_mask_names_one(image):
     colours = rng.integers(0, 256, (256, 3), np.uint8)
     want = image * 0.7 + colours[mask] * 0.3
     got = image.copy()
-    blend_where(got, mask, colours, 0.3)
+    blend_where(in_rows(got), mask, 0, 0, colours, 0.3)
     assert (got[mask == 0] == image[mask == 0]).all()
     assert np.abs(got - want)[mask > 0].max() <= 1.5  # a factor of eight bits, and rounding
+
+
+def test_a_mask_smaller_than_the_picture_is_mixed_in_where_it_lies(image):
+    mask = np.array([[0, 9, 9], [9, 0, 9]], np.uint8)
+    got = image.copy()
+    blend_where(in_rows(got), mask, 38, 57, np.full((256, 3), 77, np.uint8), 1.0)
+    want = image.copy()
+    want[38:, 57:][mask > 0] = 77
+    assert (got == want).all()
 
 
 def test_a_part_of_a_picture_is_tinted_in_place(image):

@@ -20,10 +20,10 @@ from tools.view.draw import (
     Colour,
     class_style,
     overlap,
-    put_text,
     spaced,
     text_width_px,
 )
+from tools.view.marks import Text, put_texts
 
 _BEHIND_M = 4.0
 _AHEAD_M = 50.0  # without a grid
@@ -133,6 +133,7 @@ def _draw_view_cone(image: U8, view: _Map, scene: Scene, ahead_m: float) -> None
 def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
     """Rings of equal distance; returns where their labels are."""
     labels: list[Box] = []
+    texts: list[Text] = []
     step = 5 if ahead_m <= 15 else 10 if ahead_m <= 40 else 20
     size = _text_px(view)
     u0, v0 = view.pixels(np.zeros((1, 2)))[0].tolist()
@@ -147,8 +148,9 @@ def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
         forward = math.sqrt(radius**2 - side**2)
         u, v = u0 + side * view.scale, v0 - forward * view.scale
         if size < v < view.height_px - size:
-            put_text(image, text, min(round(u), left), round(v), size, DIM)
+            texts.append(Text(text, min(round(u), left), round(v), size, DIM))
             labels.append((left, round(v) - size // 2, view.width_px, round(v) + size // 2))
+    put_texts(image, texts)
     return labels
 
 
@@ -183,15 +185,16 @@ def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> Non
     far = np.maximum(sizes[:, 0], 4 / view.scale)
     starts = place_m + np.stack([far / 2, 0 * far], 1)
     _draw_arrows(image, view, starts, tracks.velocity_mps[order])
-    size = _text_px(view)
+    size, texts = _text_px(view), list[Text]()
     corners = view.pixels(place_m + sizes * (0.5, -0.5)).round().astype(int).tolist()
     for (u, v), number in zip(corners, tracks.track_id[order].tolist(), strict=True):
         text = str(number)
         spot = (u + 2, v - size // 2, u + 4 + text_width_px(text, size), v + size // 2)
         inside = u >= 0 and spot[1] >= 0 and spot[2] < view.width_px and spot[3] < view.height_px
         if inside and not any(overlap(spot, other) for other in taken):
-            put_text(image, text, u + 3, v, size, WHITE)
+            texts.append(Text(text, u + 3, v, size, WHITE))
             taken.append(spot)
+    put_texts(image, texts)
 
 
 def _size_m(class_id: int) -> tuple[float, float]:

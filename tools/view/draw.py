@@ -86,7 +86,7 @@ def ink_on(colour: Colour) -> Colour:
 
 
 @lru_cache(maxsize=64)
-def _tint_table(colour: Colour, alpha: float) -> U8:
+def tint_table(colour: Colour, alpha: float) -> U8:
     levels = np.arange(256)[None, :, None] * (1 - alpha) + alpha * np.array(colour)
     return levels.round().astype(np.uint8)
 
@@ -95,22 +95,31 @@ def tint(image: U8, mask: NDArray[np.uint8], colour: Colour, alpha: float) -> No
     """Blend ``colour`` into ``image`` (h, w, 3) in place where ``mask`` (h, w) is not 0."""
     from tools.view.kernels import look_up_where
 
-    run(look_up_where, image, mask, _tint_table(colour, alpha)[0])
+    run(look_up_where, image, mask, tint_table(colour, alpha)[0])
+
+
+def in_rows(image: U8) -> U8:
+    """The same picture (h, w, 3) as (h, 3 w).
+
+    Raises:
+        ValueError: it is not in one piece of memory.
+    """
+    if not image.flags.c_contiguous:
+        raise ValueError(f"expected a picture in one piece, given a part {image.shape} of another")
+    return image.reshape(len(image), -1)
 
 
 def draw_surfaces(picture: U8, out: U8, surfaces: Surfaces) -> None:
     """Copy a picture (h, w, 3) into ``out``, where the drivable area and lane lines are coloured.
 
     Raises:
-        ValueError: a picture is not in one piece, or sizes differ.
+        ValueError: a picture is not in one piece of memory, or sizes differ.
     """
     from tools.view.kernels import paint_surfaces
 
     if picture.shape != out.shape:
         raise ValueError(f"draw_surfaces: pictures of two sizes, {picture.shape} and {out.shape}")
-    rows = [p.reshape(len(p), -1) for p in (picture, out)]
-    if not all(np.shares_memory(r, p) for r, p in zip(rows, (picture, out), strict=True)):
-        raise ValueError("draw_surfaces: expected pictures in one piece")
+    rows = in_rows(picture), in_rows(out)
     maps = [np.ascontiguousarray(m) for m in (surfaces.drivable, surfaces.lane)]
     thin = max(1, round(len(out) / 540))
     colours, shares = np.array([DRIVABLE, LANE], np.uint8), np.array([_AREA_SHARE, _LINE_SHARE])
@@ -128,13 +137,8 @@ def compile_kernels() -> None:
     road = np.ones((2, 4), np.float32)
     draw_surfaces(picture.copy(), picture, Surfaces(road, road, (1.0, 1.0)))
     run(paint_cells, picture, mask, picture[0], 0.0, 0.0, 1.0)
-    run(blend_where, picture[:, :2], mask[:, :2].copy(), np.zeros((256, 3), np.uint8), 0.5)
+    run(blend_where, in_rows(picture), mask, 0, 0, np.zeros((256, 3), np.uint8), 0.5)
     run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())
-
-
-def shade(image: U8, share: float = 0.75) -> None:
-    """Darken ``image`` in place towards ``INK``, as a ground for text."""
-    cv2.LUT(image, _tint_table(INK, share), image)
 
 
 def spaced(steps_px: F64, least_px: float) -> NDArray[np.intp]:

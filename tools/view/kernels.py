@@ -291,17 +291,36 @@ def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
 
 
 @compiled
-def blend_where(image: Array, mask: Array, colours: Array, share: float) -> None:
-    """Mix ``share`` of the colours (256, 3) that ``mask`` (h, w) names into ``image`` (h, w, 3),
-    all uint8, where it is not 0."""
+def _blend(row: Array, keep: int, blue: int, green: int, red: int) -> None:
+    """Mix a colour into a stretch of a row; apart, and in 16 bits, as in ``_mix``."""
+    k, b, g, r = np.uint16(keep), np.uint16(blue), np.uint16(green), np.uint16(red)
+    for u in range(len(row) // 3):
+        row[3 * u] = np.uint16(np.uint16(row[3 * u]) * k + b) >> np.uint16(8)
+        row[3 * u + 1] = np.uint16(np.uint16(row[3 * u + 1]) * k + g) >> np.uint16(8)
+        row[3 * u + 2] = np.uint16(np.uint16(row[3 * u + 2]) * k + r) >> np.uint16(8)
+
+
+@compiled
+def blend_where(
+    rows: Array, mask: Array, top: int, left: int, colours: Array, share: float
+) -> None:
+    """Mix ``share`` of the colours (256, 3) that ``mask`` names into a picture's ``rows`` (h, 3 w)
+    where it is not 0; its first pixel lies on the picture's (``left``, ``top``). All uint8."""
     theirs = int(256 * share + 0.5)
-    for v in range(image.shape[0]):
-        for u in range(image.shape[1]):
-            level = mask[v, u]
+    for v in range(mask.shape[0]):
+        line, row = mask[v], rows[top + v, 3 * left :]
+        begin, width = 0, mask.shape[1]
+        while begin < width:
+            level, end = line[begin], begin + 1
+            while end < width and line[end] == level:
+                end += 1
             if level:
-                for k in range(3):
-                    mixed = image[v, u, k] * (256 - theirs) + colours[level, k] * theirs
-                    image[v, u, k] = (mixed + 128) >> 8
+                blue, green, red = colours[level]
+                _blend(
+                    row[3 * begin : 3 * end], 256 - theirs, blue * theirs + 128,
+                    green * theirs + 128, red * theirs + 128,
+                )  # fmt: skip
+            begin = end
 
 
 @compiled

@@ -7,21 +7,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from data.types import U8, CostGrid, Frame, Plan, Scene, Tracks
 from tools.view.birdseye import draw_birdseye
-from tools.view.draw import (
-    INK,
-    WHITE,
-    Box,
-    class_style,
-    dashed_rectangle,
-    draw_surfaces,
-    overlap,
-    put_text,
-    shade,
-    text_width_px,
-)
+from tools.view.draw import WHITE, Box, class_style, draw_surfaces, text_width_px
+from tools.view.marks import Label, outline_boxes, put_labels
 from tools.view.ribbon import draw_ribbon
 from tools.view.statusbar import bar_height_px, draw_status, text_size_px
 
@@ -113,49 +104,36 @@ def _draw_tracks(image: U8, tracks: Tracks, taken: list[Box]) -> None:
     boxes = np.clip(np.where(finite[:, None], boxes, -1), -50, limits).round().astype(int)
     x1, y1, x2, y2 = boxes.T
     shown = finite & (x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height) & (x2 > x1) & (y2 > y1)
-    order = [int(i) for i in np.argsort(y2 + (x2 - x1), kind="stable") if shown[i]]
-    thickness = max(1, round(height / 360))
-    for i in order:
-        colour, _ = class_style(int(tracks.class_id[i]))
-        box = (int(x1[i]), int(y1[i]), int(x2[i]), int(y2[i]))
-        if tracks.since_update_s[i] > _COASTING_S:
-            dashed_rectangle(image, box, colour, thickness)
-            continue
-        if min(box[2] - box[0], box[3] - box[1]) > 20 * thickness:
-            cv2.rectangle(image, box[:2], box[2:], INK, thickness + 2)
-        cv2.rectangle(image, box[:2], box[2:], colour, thickness)
-    placed = list(taken)
-    distances = np.hypot(*tracks.position_m.T).tolist()
-    for i in reversed(order):
-        box = (int(x1[i]), int(y1[i]), int(x2[i]), int(y2[i]))
-        number = f"#{int(tracks.track_id[i])}"
-        label = _draw_label(image, int(tracks.class_id[i]), number, distances[i], box, placed)
-        if label is not None:
-            placed.append(label)
+    order = np.argsort(y2 + (x2 - x1), kind="stable")
+    order = order[shown[order]]
+    colours = [class_style(c)[0] for c in tracks.class_id[order].tolist()]
+    coasting = tracks.since_update_s[order] > _COASTING_S
+    outline_boxes(image, boxes[order], colours, coasting, max(1, round(height / 360)))
+    _draw_labels(image, tracks, boxes, order[::-1], taken)
 
 
-def _draw_label(
-    image: U8, class_id: int, number: str, distance_m: float, box: Box, placed: list[Box]
-) -> Box | None:
-    """Write a track's label on a chip above, below or inside its box; None if there is no room."""
-    height, width = image.shape[:2]
-    normal = text_size_px(height)
-    small = box[3] - box[1] < 0.09 * height
-    size = max(11, round((0.78 if small else 0.92) * normal))
+def _draw_labels(
+    image: U8, tracks: Tracks, boxes: NDArray[np.int64], order: NDArray[np.intp], taken: list[Box]
+) -> None:
+    distances = np.hypot(*tracks.position_m.T)[order].tolist()
+    ids, classes = tracks.track_id[order].tolist(), tracks.class_id[order].tolist()
+    boxes = boxes[order]
+    labels = [
+        _label(len(image), c, f"#{number}", far, box[2] - box[0], box[3] - box[1])
+        for c, number, far, box in zip(classes, ids, distances, boxes.tolist(), strict=True)
+    ]
+    put_labels(image, labels, boxes, taken)
+
+
+def _label(
+    height: int, class_id: int, number: str, distance_m: float, wide: int, tall: int
+) -> Label:
+    """A track's label: the longest that is not much wider than its box."""
+    small = tall < 0.09 * height
+    size = max(11, round((0.78 if small else 0.92) * text_size_px(height)))
     colour, name = class_style(class_id)
     far = f" {distance_m:.0f} m" if math.isfinite(distance_m) else ""
-    room = max(box[2] - box[0], round(3.2 * size))
+    room = 1.8 * max(wide, round(3.2 * size))
     texts = [f"{name} {number}{far}", f"{number}{far}", number][1 if small else 0 :]
-    text = next((t for t in texts if text_width_px(t, size) <= 1.8 * room), number)
-    wide, tall = text_width_px(text, size) + 9, round(1.3 * size)
-    left = min(max(box[0], 0), max(width - wide, 0))
-    for top in (box[1] - tall, box[3], box[1]):
-        chip = (left, top, left + wide, top + tall)
-        inside = top >= 0 and chip[3] <= height and chip[2] <= width
-        if inside and not any(overlap(chip, other) for other in placed):
-            ground = image[top : chip[3], left : chip[2]]
-            shade(ground)
-            ground[:, :2] = colour
-            put_text(image, text, left + 5, top + tall // 2, size, colour)
-            return chip
-    return None
+    text = next((t for t in texts if text_width_px(t, size) <= room), number)
+    return Label(text, size, colour)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.camera import Camera
 from data.compiled import run
 from data.types import F64, U8, Plan
-from tools.view.draw import PATH, SLOW, STOP, spaced
+from tools.view.draw import PATH, SLOW, STOP, in_rows, spaced
 
 _SPACING_M = 0.25
 _MAX_PIECES = 240
@@ -23,14 +23,14 @@ _PIECE_PX = 4.0  # of the edges, at least
 
 
 def speed_table() -> U8:
-    """(256, 1, 3) BGR by speed over cruising speed, 0 at entry 1, 1 at entry 255.
+    """(256, 3) BGR by speed over cruising speed, 0 at entry 1, 1 at entry 255.
 
     Blue over violet to red: the way round by green would vanish on the drivable area.
     """
     ratio = (np.arange(256) - 1) / 254
     knots = np.array([STOP, SLOW, PATH, PATH], np.float64)
     bands = [np.interp(ratio, (0.0, 0.45, 0.9, 1.0), knots[:, k]) for k in range(3)]
-    return np.stack(bands, 1).round().astype(np.uint8)[:, None]
+    return np.stack(bands, 1).round().astype(np.uint8)
 
 
 _TABLE = speed_table()
@@ -107,8 +107,7 @@ def draw_ribbon(
     end = (np.ceil(drawn.max(0)) + 1).clip(first, (width, height)).astype(int)
     mask = np.zeros(end[::-1] - first[::-1], np.uint8)
     run(fill_quads, mask, np.ascontiguousarray(quads[shown] - first), value[:-1][shown])
-    part = image[first[1] : end[1], first[0] : end[0]]
-    run(blend_where, part, mask, np.ascontiguousarray(_TABLE[:, 0]), _ALPHA)
+    run(blend_where, in_rows(image), mask, int(first[1]), int(first[0]), _TABLE, _ALPHA)
     _outline(image, left, right, shown, value)
     if speed[-1] < _STOPPED_MPS and whole[-1]:
         _stop_line(image, left[-1], right[-1])
@@ -129,7 +128,7 @@ def _outline(
     for first, end in pairwise([0, *cuts.tolist(), len(level)]):
         if level[first] >= 0:
             lines = [e[first : end + 1] for e in edges]
-            colour = _TABLE[value[first], 0].tolist()
+            colour = _TABLE[value[first]].tolist()
             cv2.polylines(image, lines, False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 

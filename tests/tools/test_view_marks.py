@@ -1,0 +1,123 @@
+"""Many marks in one call against OpenCV's, drawn one by one."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from tools.view.draw import AMBER, INK, WHITE, dashed_rectangle, put_text, text_width_px, tint_table
+from tools.view.marks import Label, Text, outline_boxes, put_labels, put_texts
+
+WIDTH, HEIGHT = 160, 120
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+TEXTS = [
+    Text("vehicle #12 34 m", 5, 20, 17, AMBER),
+    Text("jgpq…", 100, 60, 20, INK, bold=True),
+    Text("", 10, 10, 12, WHITE),
+    Text(" ", 10, 10, 12, WHITE),
+    Text("beyond the right end", 90, 100, 22, WHITE),
+    Text("left of it", -20, 80, 15, WHITE),
+    Text("above", 60, 0, 15, WHITE),
+    Text("below", 60, HEIGHT, 15, WHITE),
+    Text("far away", 5000, -4000, 15, WHITE),
+]
+
+
+@pytest.mark.parametrize("texts", [[t] for t in TEXTS] + [TEXTS, []])
+def test_texts_are_those_of_opencv(image, texts):
+    want = image.copy()
+    for t in texts:
+        put_text(want, *t)
+    for _ in range(2):  # the second time from what was kept
+        got = image.copy()
+        put_texts(got, texts)
+        # where two glyphs share a pixel OpenCV rounds twice
+        assert np.abs(got.astype(int) - want).max() <= 1
+
+
+def test_a_part_of_a_picture_is_written_on_in_place(image):
+    want = image.copy()
+    put_text(want[10:50, 20:120], "part", 5, 20, 18, WHITE)
+    put_texts(image[10:50, 20:120], [Text("part", 5, 20, 18, WHITE)])
+    assert np.abs(image.astype(int) - want).max() <= 1
+
+
+BOXES = np.array(
+    [(10, 10, 60, 50), (-50, -50, 70, 90), (100, 30, 210, 170), (40, 40, 41, 41), (30, 5, 35, 115)]
+)
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3, 4, 5, 6])
+def test_outlines_are_those_of_opencv(image, thickness):
+    rng = np.random.default_rng(1)
+    colours = [tuple(c) for c in rng.integers(0, 256, (len(BOXES), 3)).tolist()]
+    dashed = np.array([False, True, False, False, True])
+    want = image.copy()
+    for box, colour, dashes in zip(BOXES.tolist(), colours, dashed, strict=True):
+        if dashes:
+            dashed_rectangle(want, box, colour, thickness)
+            continue
+        if min(box[2] - box[0], box[3] - box[1]) > 20 * thickness:
+            cv2.rectangle(want, box[:2], box[2:], INK, thickness + 2)
+        cv2.rectangle(want, box[:2], box[2:], colour, thickness)
+    outline_boxes(image, BOXES, colours, dashed, thickness)
+    assert (image == want).all()
+
+
+def test_no_box_is_no_outline(image):
+    before = image.copy()
+    outline_boxes(image, np.zeros((0, 4), np.int64), [], np.zeros(0, np.bool_), 2)
+    assert (image == before).all()
+
+
+def chip_of(image, before):
+    """(left, top, right, bottom) of what changed, and nothing else did."""
+    rows, columns = (np.flatnonzero((image != before).any(2).any(a)) for a in (1, 0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+@pytest.mark.parametrize(
+    ("box", "taken", "top"),
+    [
+        ((40, 60, 90, 100), [], 60 - 16),  # above its box
+        ((40, 10, 90, 80), [], 80),  # no room there: below
+        ((40, 60, 90, 80), [(50, 45, 52, 50)], 80),  # another one there: below
+        ((40, 5, 90, 115), [], 5),  # neither above nor below: inside
+    ],
+)
+def test_a_label_stands_where_there_is_room(box, taken, top):
+    image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    before = image.copy()
+    put_labels(image, [Label("#1", 12, AMBER)], np.array([box]), taken)
+    wide = text_width_px("#1", 12) + 9
+    assert chip_of(image, before) == (40, top, 40 + wide, top + 16)
+    ground = before[top : top + 16, 40 : 40 + wide].copy()
+    cv2.LUT(ground, tint_table(INK, 0.75), ground)
+    ground[:, :2] = AMBER
+    put_text(ground, "#1", 5, 8, 12, AMBER)
+    assert (image[top : top + 16, 40 : 40 + wide] == ground).all()
+
+
+def test_the_first_label_stands_and_what_would_cover_it_is_left_out():
+    image = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    before = image.copy()
+    boxes = np.array([(40, 5, 90, 115)] * 2)
+    put_labels(image, [Label("1", 12, AMBER), Label("2", 12, WHITE)], boxes, [])
+    once = before.copy()
+    put_labels(once, [Label("1", 12, AMBER)], boxes[:1], [])
+    assert (image == once).all()
+    put_labels(image, [Label("3", 12, WHITE)], boxes[:1], [(0, 0, WIDTH, HEIGHT)])
+    assert (image == once).all()
+
+
+def test_a_label_wider_than_the_picture_is_left_out(image):
+    before = image.copy()
+    put_labels(image, [Label("w" * 60, 12, AMBER)], np.array([(40, 60, 90, 100)]), [])
+    assert (image == before).all()

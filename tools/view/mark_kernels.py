@@ -1,0 +1,154 @@
+"""Inner loops for many small marks at once: box outlines, grounds for text, and text.
+
+OpenCV draws the same pixels one by one; called for each mark it takes several times as long, most
+of it for the calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.compiled import compiled
+
+Array = NDArray[Any]
+
+
+@compiled
+def _bar(
+    image: Array, top: int, bottom: int, left: int, right: int, colours: Array, which: int
+) -> None:
+    """Fill rows and columns, both ends included, as far as there is a picture."""
+    for v in range(max(top, 0), min(bottom + 1, image.shape[0])):
+        for u in range(max(left, 0), min(right + 1, image.shape[1])):
+            for k in range(3):
+                image[v, u, k] = colours[which, k]
+
+
+@compiled
+def _stroke(
+    image: Array, x1: int, y1: int, x2: int, y2: int, radius: int, colours: Array, which: int
+) -> None:
+    """A line along a row or a column, with round ends."""
+    for d in range(-radius, radius + 1):
+        half = int(np.sqrt(radius * radius - d * d))
+        if y1 == y2:
+            _bar(image, y1 + d, y1 + d, x1 - half, x2 + half, colours, which)
+        else:
+            _bar(image, y1 - half, y2 + half, x1 + d, x1 + d, colours, which)
+
+
+@compiled
+def _outline(image: Array, box: Array, radius: int, dash: int, colours: Array, which: int) -> None:
+    left, top, right, bottom = box[0], box[1], box[2], box[3]
+    piece = dash if dash else max(right - left, bottom - top, 1)
+    for at in range(left, right, 2 * piece):
+        end = min(at + piece, right)
+        _stroke(image, at, top, end, top, radius, colours, which)
+        _stroke(image, at, bottom, end, bottom, radius, colours, which)
+    for at in range(top, bottom, 2 * piece):
+        end = min(at + piece, bottom)
+        _stroke(image, left, at, left, end, radius, colours, which)
+        _stroke(image, right, at, right, end, radius, colours, which)
+
+
+@compiled
+def outline_boxes(
+    image: Array, boxes: Array, colours: Array, dashed: Array, dash: int, radii: Array, big: int
+) -> None:
+    """Draw outlines into ``image`` (h, w, 3) uint8, later ones over earlier.
+
+    Args:
+        boxes: (n, 4) int64, left, top, right, bottom; both ends are drawn.
+        colours: (n + 1, 3) uint8; the last is that of the halo.
+        dashed: (n,) bool; dash: length of one in px.
+        radii: (2,) int64 px, of lines and of the halo behind those that are not dashed and whose
+            sides are longer than ``big`` px.
+    """
+    for i in range(len(boxes)):
+        box = boxes[i]
+        if dashed[i]:
+            _outline(image, box, radii[0], dash, colours, i)
+            continue
+        if min(box[2] - box[0], box[3] - box[1]) > big:
+            _outline(image, box, radii[1], 0, colours, len(boxes))
+        _outline(image, box, radii[0], 0, colours, i)
+
+
+@compiled
+def place_labels(
+    boxes: Array, sizes: Array, picture: tuple[int, int], taken: Array, places: Array
+) -> int:
+    """Places for labels above, below or inside their boxes, where they cover no other.
+
+    Args:
+        boxes: (n, 4) int64, left, top, right, bottom; sizes: (n, 2) int64, width and height of each
+            label; picture: (width, height).
+        taken: (m, 4) int64 where no label may lie, right and bottom exclusive.
+        places: (n, 5) int64, written to: those found, alike, and whose they are.
+
+    Returns:
+        How many found a place.
+    """
+    count = 0
+    for i in range(len(boxes)):
+        wide, tall = sizes[i, 0], sizes[i, 1]
+        left = min(max(boxes[i, 0], 0), max(picture[0] - wide, 0))
+        for top in (boxes[i, 1] - tall, boxes[i, 3], boxes[i, 1]):
+            right, bottom = left + wide, top + tall
+            free = top >= 0 and bottom <= picture[1] and right <= picture[0]
+            free = free and not _overlaps(taken, len(taken), left, top, right, bottom)
+            if free and not _overlaps(places, count, left, top, right, bottom):
+                places[count, 0], places[count, 1] = left, top
+                places[count, 2], places[count, 3], places[count, 4] = right, bottom, i
+                count += 1
+                break
+    return count
+
+
+@compiled
+def _overlaps(places: Array, count: int, left: int, top: int, right: int, bottom: int) -> bool:
+    for j in range(count):
+        across = left < places[j, 2] and places[j, 0] < right
+        if across and top < places[j, 3] and places[j, 1] < bottom:
+            return True
+    return False
+
+
+@compiled
+def paint_chips(image: Array, chips: Array, colours: Array, tones: Array) -> None:
+    """Grounds for text: ``image`` (h, w, 3) uint8 looked up in ``tones`` (256, 3) inside ``chips``
+    (n, 4 or more) int64, right and bottom exclusive and all within it, with two columns of
+    ``colours`` (n, 3) at the left."""
+    for i in range(len(chips)):
+        left, top, right, bottom = chips[i, 0], chips[i, 1], chips[i, 2], chips[i, 3]
+        for v in range(top, bottom):
+            for u in range(left, right):
+                for k in range(3):
+                    image[v, u, k] = tones[image[v, u, k], k]
+        _bar(image, top, bottom - 1, left, min(left + 2, right) - 1, colours, i)
+
+
+@compiled
+def stamp_texts(image: Array, places: Array, colours: Array, cover: Array) -> None:
+    """Blend texts into ``image`` (h, w, 3) uint8, as far as it reaches.
+
+    Args:
+        places: (n, 4) int64, left, top, width and height of each; colours: (n, 3) uint8.
+        cover: how much of each pixel a text covers, of 255, uint8: all rows of the first, then
+            those of the next.
+    """
+    at = 0
+    for i in range(len(places)):
+        left, top, width, height = places[i, 0], places[i, 1], places[i, 2], places[i, 3]
+        for v in range(top, top + height):
+            if 0 <= v < image.shape[0]:
+                for u in range(max(left, 0), min(left + width, image.shape[1])):
+                    share = int(cover[at + u - left])
+                    if share:
+                        for k in range(3):
+                            mixed = image[v, u, k] * (255 - share) + colours[i, k] * share
+                            image[v, u, k] = (mixed + 127) // 255
+            at += width
