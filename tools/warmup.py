@@ -38,13 +38,13 @@ def compile_around(drawing: bool = True) -> None:
     and the overlay."""
     from data import frame_quality
     from tools import json_numbers
-    from tools.view import draw, marks
+    from tools.view import birdseye, draw, marks, ribbon
 
     frame_quality.compile_kernels()
     json_numbers.compile_kernels()
     if drawing:
-        draw.compile_kernels()
-        marks.compile_kernels()
+        for part in (draw, marks, ribbon, birdseye):
+            part.compile_kernels()
 
 
 def _compile_tracker() -> None:

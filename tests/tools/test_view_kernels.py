@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from data.types import Surfaces
-from tools.view.draw import draw_surfaces, in_rows, spaced, tint
-from tools.view.kernels import blend_where, fill_quads, paint_cells, paint_surfaces, to_yuv420
+from tools.view.draw import draw_surfaces, in_rows, tint
+from tools.view.kernels import paint_cells, paint_surfaces, to_yuv420
+from tools.view.ribbon_kernels import blend_where, fill_quads, paint_ribbon, spaced
 
 
 @pytest.fixture
@@ -184,13 +185,61 @@ def test_quads_outside_are_cut_off():
     assert 2 not in mask
 
 
+def line_of(steps):
+    """Points along u, so far apart."""
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    return np.stack([along, 0 * along], 1)
+
+
 def test_points_of_a_line_too_near_to_tell_apart_are_left_out():
-    assert spaced(np.ones(10), 4.0).tolist() == [0, 4, 8, 10]
-    assert spaced(np.full(3, 5.0), 4.0).tolist() == [0, 1, 2, 3]
-    assert spaced(np.array([0.5, np.nan, 0.5, 0.5]), 4.0).tolist() == [0, 2, 4]
-    assert [spaced(np.ones(n), 4.0).tolist() for n in (0, 1)] == [[0], [0, 1]]
+    assert spaced(line_of(np.ones(10)), 4.0).tolist() == [0, 4, 8, 10]
+    assert spaced(line_of(np.full(3, 5.0)), 4.0).tolist() == [0, 1, 2, 3]
+    unknown = line_of(np.full(4, 0.5))
+    unknown[2] = np.nan
+    assert spaced(unknown, 4.0).tolist() == [0, 2, 3, 4]  # it is far from both beside it
+    assert [spaced(line_of(np.ones(n)), 4.0).tolist() for n in (0, 1)] == [[0], [0, 1]]
     rng = np.random.default_rng(3)
     steps = rng.uniform(0, 6, 200)
-    kept = spaced(steps, 4.0)
+    kept = spaced(line_of(steps), 4.0)
     apart = np.diff(np.concatenate([[0.0], np.cumsum(steps)])[kept])
     assert apart.max() < 4.0 + 2 * 6.0 and len(kept) < 160
+
+
+def test_of_two_lines_the_one_that_goes_further_says_which_points_are_kept():
+    near, far = line_of(np.ones(10)), line_of(np.full(10, 2.0))
+    for lines in ((near, far), (far, near)):
+        assert spaced(np.hstack(lines), 4.0).tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def ribbon_of(edges, levels, image):
+    """``paint_ribbon`` of colours that are their level's number, and the runs it tells."""
+    n = len(edges)
+    fixed, runs = np.empty((2, n, 2), np.int32), np.empty((n, 2), np.int64)
+    colours = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+    rows, edges = in_rows(image), np.array(edges, float)
+    count = paint_ribbon(rows, edges, np.array(levels), colours, 1.0, 4, fixed, runs)
+    return runs[:count].tolist(), fixed
+
+
+def test_a_ribbon_is_filled_between_its_edges_and_told_in_runs_of_like_levels():
+    image = np.zeros((20, 30, 3), np.uint8)
+    edges = [(5, v, 15, v) for v in (18.5, 14.5, 10.5, 6.5, 2.5)]
+    runs, fixed = ribbon_of(edges, [17, 18, 40, 200, 255], image)
+    want = np.zeros((20, 30), np.uint8)
+    for row, level in ((15, 17), (11, 18), (7, 40), (3, 200)):
+        want[row : row + 4, 5:16] = level
+    assert (image == want[..., None]).all()
+    assert runs == [[0, 2], [2, 3], [3, 4]]
+    assert (fixed == (np.array(edges).reshape(-1, 2, 2).transpose(1, 0, 2) * 16)).all()
+
+
+def test_pieces_of_a_ribbon_that_are_unknown_or_out_of_view_end_a_run():
+    image = np.zeros((20, 30, 3), np.uint8)
+    edges = [(5, v, 15, v) for v in (60, 40, 16, 12, np.nan, 8, 4, -40, -80)]
+    runs, _ = ribbon_of(edges, [100] * 9, image)
+    assert runs == [[1, 3], [5, 7]]
+    assert image[13:, 5:15].all() and not image[9:12].any() and image[:8, 5:15].all()
+    before = image.copy()
+    assert ribbon_of([(500, 3, 510, 3), (500, 9, 510, 9)], [9, 9], image)[0] == []
+    assert ribbon_of([(5, 3, 10, 3)], [9], image)[0] == []  # no piece
+    assert (image == before).all()

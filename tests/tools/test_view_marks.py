@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tools.view.draw import AMBER, INK, WHITE, dashed_rectangle, put_text, text_width_px, tint_table
+from tools.view.mark_kernels import fill_shapes, from_above
 from tools.view.marks import Label, Text, outline_boxes, put_labels, put_texts
 
 WIDTH, HEIGHT = 160, 120
@@ -121,3 +122,58 @@ def test_a_label_wider_than_the_picture_is_left_out(image):
     before = image.copy()
     put_labels(image, [Label("w" * 60, 12, AMBER)], np.array([(40, 60, 90, 100)]), [])
     assert (image == before).all()
+
+
+@pytest.mark.parametrize("colour", [(200, 100, 0), (0, 0, 0)])
+def test_shapes_cover_pixels_as_far_as_they_lie_in_them(image, colour):
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        angle = np.sort(rng.uniform(0, 2 * np.pi, 5))
+        turned = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.uniform(2, 30, 1)
+        shape = turned + rng.uniform(0, (WIDTH, HEIGHT))
+        got = image.copy()
+        fill_shapes(got, shape[None], np.array([colour], np.uint8))
+        fine = np.zeros((HEIGHT * 16, WIDTH * 16), np.uint8)  # of the same at 16 times the size
+        points = ((shape + 0.5) * 16 - 0.5) * 16
+        cv2.fillConvexPoly(fine, points.round().astype(np.int32), 255, cv2.LINE_8, 4)
+        share = cv2.resize(fine, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)[..., None] / 255
+        want = image * (1 - share) + np.array(colour) * share
+        assert np.abs(got - want).max() < 0.2 * 255  # in four rows of a pixel
+        whole, none = (
+            cv2.erode(share, np.ones((3, 3))) == 1,
+            cv2.dilate(share, np.ones((3, 3))) == 0,
+        )
+        assert (got[whole] == colour).all() and (got[none] == image[none]).all()
+        assert np.abs(got - want).mean() < 0.6
+
+
+def test_later_shapes_lie_over_earlier_ones_and_none_reaches_out(image):
+    square = np.array([(9.5, 9.5), (29.5, 9.5), (29.5, 19.5), (9.5, 19.5)])
+    shapes = np.stack([square, square + (10, 5), square + 1e6, square - 1e6, 0 * square])
+    want = image.copy()
+    want[10:20, 10:30], want[15:25, 20:40] = 3, 9
+    colours = np.repeat(np.array([[3], [9], [1], [1], [1]], np.uint8), 3, 1)
+    fill_shapes(image, shapes, colours)
+    assert (image == want).all()
+
+
+def test_objects_from_above_are_ahead_as_up_and_left_as_left():
+    places, sizes = np.array([(10.0, 2.0), (5.0, 0.0)]), np.array([(4.0, 2.0), (0.1, 0.1)])
+    speeds = np.array([(3.0, -1.0), (0.1, 0.0)])
+    shapes, arrows = np.empty((2, 4, 2)), np.empty((2, 5, 2))
+    moving = from_above(places, sizes, speeds, np.array([50.0, 90.0]), 4.0, 4.0, shapes, arrows)
+    assert moving == 1
+    assert shapes[0].tolist() == [[38, 50], [38, 34], [46, 34], [46, 50]]
+    assert shapes[1].tolist() == [[48, 70], [48, 66], [52, 66], [52, 70]]  # to be seen
+    start, end, tip, left, right = arrows[0]
+    assert start.tolist() == [42, 42] and end.tolist() == tip.tolist() == [46, 30]
+    middle = (left + right) / 2
+    assert np.allclose(end - middle, 4 * (end - start) / np.hypot(*(end - start)))
+    assert np.isclose((left - right) @ (end - start), 0) and np.hypot(*(left - right)) > 4
+
+
+@pytest.mark.parametrize("speed", [(0.0, 0.0), (np.nan, 1.0), (1e9, 0.0), (np.inf, 0.0)])
+def test_what_stands_or_has_no_likely_speed_has_no_arrow(speed):
+    shapes, arrows = np.empty((1, 4, 2)), np.empty((1, 5, 2))
+    place, size, own = np.array([(10.0, 2.0)]), np.array([(4.0, 2.0)]), np.array([50.0, 90.0])
+    assert from_above(place, size, np.array([speed]), own, 4.0, 4.0, shapes, arrows) == 0

@@ -271,7 +271,8 @@ def test_ribbon_edges_are_half_a_width_from_the_path() -> None:
     still = np.zeros(200)
     x, y = 20 * np.cos(angle), 20 * np.sin(angle)
     plan = Plan(PlanStatus.OK, "", x, y, angle + np.pi / 2, still + 5, still, still)
-    left, right, speed = ribbon_edges_m(plan, 2.0)
+    edges = ribbon_edges_m(plan, 2.0)
+    left, right, speed = edges[:, :2], edges[:, 2:4], edges[:, 4]
     assert np.allclose(np.hypot(*left.T), 19, atol=0.01)  # turning left: the inner edge
     assert np.allclose(np.hypot(*right.T), 21, atol=0.01)
     assert len(speed) == len(left) <= 241 and np.allclose(speed, 5)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from data.compiled import run
 from data.types import F64, U8, Cell, CostGrid, Plan, Scene, Tracks
@@ -20,7 +21,6 @@ from tools.view.draw import (
     Colour,
     class_style,
     overlap,
-    spaced,
     text_width_px,
 )
 from tools.view.marks import Text, put_texts
@@ -58,12 +58,21 @@ class _Map:
 
     def pixels(self, points_m: F64) -> F64:
         points = np.asarray(points_m, np.float64).reshape(-1, 2)
-        own = (self.width_px - 1) / 2, self.height_px - 1 - _BEHIND_M * self.scale
-        return np.asarray(own - points[:, ::-1] * self.scale)
+        return np.asarray(self.own_px - points[:, ::-1] * self.scale)
 
-    def fixed(self, points_m: F64) -> np.ndarray:
-        limited = np.minimum(np.maximum(self.pixels(points_m), -30_000), 30_000)
-        return (limited * (1 << _SHIFT)).round().astype(np.int32)
+    @property
+    def own_px(self) -> tuple[float, float]:
+        """Where (0, 0) m lies."""
+        return (self.width_px - 1) / 2, self.height_px - 1 - _BEHIND_M * self.scale
+
+    def fixed(self, points_m: F64) -> NDArray[np.int32]:
+        return _fixed(self.pixels(points_m))
+
+
+def _fixed(points_px: F64) -> NDArray[np.int32]:
+    """As OpenCV takes them, with ``_SHIFT`` bits of fraction."""
+    limited = np.minimum(np.maximum(points_px, -30_000), 30_000)
+    return (limited * (1 << _SHIFT)).round().astype(np.int32)
 
 
 def draw_birdseye(
@@ -104,8 +113,8 @@ def draw_birdseye(
     return image
 
 
-def _text_px(view: _Map) -> int:
-    return min(max(round(view.height_px / 18), 9), 22)
+def _text_px(height: int) -> int:
+    return min(max(round(height / 18), 9), 22)
 
 
 def _paint_grid(image: U8, view: _Map, grid: CostGrid) -> None:
@@ -135,7 +144,7 @@ def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
     labels: list[Box] = []
     texts: list[Text] = []
     step = 5 if ahead_m <= 15 else 10 if ahead_m <= 40 else 20
-    size = _text_px(view)
+    size = _text_px(view.height_px)
     u0, v0 = view.pixels(np.zeros((1, 2)))[0].tolist()
     centre = view.fixed(np.zeros((1, 2)))[0].tolist()
     for radius in range(step, math.ceil(ahead_m), step):
@@ -155,12 +164,13 @@ def _draw_rings(image: U8, view: _Map, ahead_m: float) -> list[Box]:
 
 
 def _draw_path(image: U8, view: _Map, plan: Plan) -> None:
+    from tools.view.ribbon_kernels import spaced
+
     points = np.stack([plan.x_m, plan.y_m], 1)
     points = points[np.isfinite(points).all(1)]
     if len(points) < 2:
         return
-    steps = np.hypot(*np.diff(points, axis=0).T) * view.scale
-    line = [view.fixed(points[spaced(steps, _PIECE_PX)])]
+    line = [view.fixed(points[run(spaced, points * view.scale, _PIECE_PX)])]
     thin = max(2, round(view.height_px / 90))
     cv2.polylines(image, line, False, INK, thin + 2, cv2.LINE_AA, _SHIFT)
     cv2.polylines(image, line, False, PATH, thin, cv2.LINE_AA, _SHIFT)
@@ -170,27 +180,41 @@ def _draw_path(image: U8, view: _Map, plan: Plan) -> None:
 
 
 def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> None:
-    """Objects with arrows, then their ids, near ones first, where they cover no other."""
+    """Objects with arrows to where they will be in one second, relative to the own vehicle, then
+    their ids, near ones first, where they cover no other."""
+    from tools.view.mark_kernels import fill_shapes, from_above
+
     distance = np.hypot(*tracks.position_m.T)
     order = np.argsort(distance, kind="stable")
     order = order[distance[order] < 200]
     if not len(order):
         return
-    place_m, classes = tracks.position_m[order], tracks.class_id[order].tolist()
+    classes = tracks.class_id[order].tolist()
     sizes = np.array([_size_m(c) for c in classes])
-    shapes = list(_shapes(view, place_m, sizes))
-    for shape, c in zip(shapes, classes, strict=True):
-        cv2.fillConvexPoly(image, shape, class_style(c)[0], cv2.LINE_AA, _SHIFT)
-    cv2.polylines(image, shapes, True, INK, 1, cv2.LINE_AA, _SHIFT)
-    far = np.maximum(sizes[:, 0], 4 / view.scale)
-    starts = place_m + np.stack([far / 2, 0 * far], 1)
-    _draw_arrows(image, view, starts, tracks.velocity_mps[order])
-    size, texts = _text_px(view), list[Text]()
-    corners = view.pixels(place_m + sizes * (0.5, -0.5)).round().astype(int).tolist()
-    for (u, v), number in zip(corners, tracks.track_id[order].tolist(), strict=True):
+    shapes, arrows = np.empty((len(order), 4, 2)), np.empty((len(order), 5, 2))
+    head = max(5.0, view.height_px / 45)
+    moving = run(
+        from_above, tracks.position_m[order], sizes, tracks.velocity_mps[order],
+        np.array(view.own_px), view.scale, head, shapes, arrows,
+    )  # fmt: skip
+    arrows = arrows[:moving]
+    run(fill_shapes, image, shapes, np.array([class_style(c)[0] for c in classes], np.uint8))
+    cv2.polylines(image, list(_fixed(shapes)), True, INK, 1, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, list(_fixed(arrows[:, :2])), False, WHITE, 1, cv2.LINE_AA, _SHIFT)
+    run(fill_shapes, image, arrows[:, 2:].copy(), np.full((moving, 3), WHITE, np.uint8))
+    beside = shapes[:, 2:].mean(1).round().astype(int)
+    _draw_ids(image, beside, tracks.track_id[order], taken)
+
+
+def _draw_ids(
+    image: U8, places: NDArray[np.int64], ids: NDArray[np.int64], taken: list[Box]
+) -> None:
+    height, width = image.shape[:2]
+    size, texts = _text_px(height), list[Text]()
+    for (u, v), number in zip(places.tolist(), ids.tolist(), strict=True):
         text = str(number)
         spot = (u + 2, v - size // 2, u + 4 + text_width_px(text, size), v + size // 2)
-        inside = u >= 0 and spot[1] >= 0 and spot[2] < view.width_px and spot[3] < view.height_px
+        inside = u >= 0 and spot[1] >= 0 and spot[2] < width and spot[3] < height
         if inside and not any(overlap(spot, other) for other in taken):
             texts.append(Text(text, u + 3, v, size, WHITE))
             taken.append(spot)
@@ -199,35 +223,6 @@ def _draw_tracks(image: U8, view: _Map, tracks: Tracks, taken: list[Box]) -> Non
 
 def _size_m(class_id: int) -> tuple[float, float]:
     return _SIZES_M[class_id] if 0 <= class_id < len(_SIZES_M) else (1.0, 1.0)
-
-
-def _shapes(view: _Map, place_m: F64, size_m: F64) -> np.ndarray:
-    """(n, 4, 2) fixed-point corners of objects at (n, 2), the middle of the near side; none is
-    smaller than can be seen."""
-    half = np.maximum(size_m[:, 1] / 2, 2 / view.scale)
-    far = np.maximum(size_m[:, 0], 4 / view.scale)
-    ahead = np.stack([0 * far, far, far, 0 * far], 1)
-    left = np.stack([half, half, -half, -half], 1)
-    return view.fixed(place_m[:, None] + np.stack([ahead, left], 2)).reshape(-1, 4, 2)
-
-
-def _draw_arrows(image: U8, view: _Map, start_m: F64, velocity_mps: F64) -> None:
-    """From (n, 2) places to where they will be in one second, relative to the own vehicle."""
-    speed = np.hypot(*velocity_mps.T)
-    moving = (speed > 0.5) & (speed < 150)
-    starts = view.pixels(start_m[moving])
-    ends = view.pixels(start_m[moving] + velocity_mps[moving])
-    along = ends - starts
-    along /= np.maximum(np.hypot(*along.T), 1e-9)[:, None]
-    across = along[:, ::-1] * (-1, 1)
-    head = max(3.5, view.height_px / 60)
-    back = ends - head * along
-    tips = np.stack([ends, back + 0.5 * head * across, back - 0.5 * head * across], 1)
-    near = np.abs(tips).max(axis=(1, 2), initial=0) <= 10_000
-    lines = (np.stack([starts, ends], 1)[near] * (1 << _SHIFT)).round().astype(np.int32)
-    cv2.polylines(image, list(lines), False, WHITE, 1, cv2.LINE_AA, _SHIFT)
-    for tip in (tips[near] * (1 << _SHIFT)).round().astype(np.int32):
-        cv2.fillConvexPoly(image, tip, WHITE, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_vehicle(image: U8, view: _Map, width_m: float) -> None:
@@ -240,3 +235,13 @@ def _draw_vehicle(image: U8, view: _Map, width_m: float) -> None:
     shape = view.fixed(outline)
     cv2.fillConvexPoly(image, shape, WHITE, cv2.LINE_AA, _SHIFT)
     cv2.polylines(image, [shape], True, INK, 1, cv2.LINE_AA, _SHIFT)
+
+
+def compile_kernels() -> None:
+    """Compile or load the inner loops."""
+    from tools.view.mark_kernels import fill_shapes, from_above
+
+    one, shapes, arrows = np.ones((1, 2)), np.empty((1, 4, 2)), np.empty((1, 5, 2))
+    image, colour = np.zeros((8, 8, 3), np.uint8), np.zeros((1, 3), np.uint8)
+    run(from_above, one, one, one, one[0], 1.0, 4.0, shapes, arrows)
+    run(fill_shapes, image, shapes, colour)

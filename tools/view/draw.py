@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import run
-from data.types import F64, U8, PlanStatus, Surfaces
+from data.types import U8, PlanStatus, Surfaces
 
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in px; right and bottom exclusive
@@ -128,30 +128,15 @@ def draw_surfaces(picture: U8, out: U8, surfaces: Surfaces) -> None:
 
 def compile_kernels() -> None:
     """Compile or load the inner loops."""
-    from tools.view.kernels import blend_where, fill_quads, paint_cells, to_yuv420
+    from tools.view.kernels import paint_cells, to_yuv420
 
     picture, mask = np.zeros((2, 4, 3), np.uint8), np.ones((2, 4), np.uint8)
     tint(picture, mask, INK, 0.5)
     tint(picture[:, :2], mask[:, :2].copy(), INK, 0.5)  # and of a part of a picture
-    run(fill_quads, mask, np.zeros((1, 4, 2)), np.ones(1, np.int64))
     road = np.ones((2, 4), np.float32)
     draw_surfaces(picture.copy(), picture, Surfaces(road, road, (1.0, 1.0)))
     run(paint_cells, picture, mask, picture[0], 0.0, 0.0, 1.0)
-    run(blend_where, in_rows(picture), mask, 0, 0, np.zeros((256, 3), np.uint8), 0.5)
     run(to_yuv420, picture.reshape(2, -1), mask, mask[:1, :2].copy(), mask[:1, :2].copy())
-
-
-def spaced(steps_px: F64, least_px: float) -> NDArray[np.intp]:
-    """Of a line's points those that lie ``least_px`` apart or more, about, with the first and the
-    last: pieces shorter than can be seen cost as much as long ones.
-
-    Args:
-        steps_px: (n - 1,) from each point to the next; NaN counts as far.
-    """
-    along = np.cumsum(np.nan_to_num(steps_px, nan=1e4)) // least_px
-    keep = np.ones(len(steps_px) + 1, np.bool_)
-    keep[1:-1] = along[:-1] > np.concatenate([[0.0], along[:-2]])
-    return np.flatnonzero(keep)
 
 
 def overlap(a: Box, b: Box) -> bool:

@@ -270,60 +270,6 @@ def paint_cells(
 
 
 @compiled
-def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
-    """Set ``mask`` (h, w) uint8 to ``levels`` (n,) at the pixels whose centres lie in convex
-    ``quads`` (n, 4, 2) px, later ones over earlier; what lies outside is cut off."""
-    rows, columns = mask.shape
-    for q in range(len(quads)):
-        low, high = quads[q, :, 1].min(), quads[q, :, 1].max()
-        for v in range(max(int(np.ceil(low)), 0), min(int(np.floor(high)), rows - 1) + 1):
-            first, last = np.inf, -np.inf
-            for k in range(4):
-                a, b = quads[q, k], quads[q, (k + 1) % 4]
-                if (a[1] <= v) != (b[1] <= v):
-                    u = a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
-                    first, last = min(first, u), max(last, u)
-            if first <= last:
-                for u in range(
-                    max(int(np.ceil(first)), 0), min(int(np.floor(last)), columns - 1) + 1
-                ):
-                    mask[v, u] = levels[q]
-
-
-@compiled
-def _blend(row: Array, keep: int, blue: int, green: int, red: int) -> None:
-    """Mix a colour into a stretch of a row; apart, and in 16 bits, as in ``_mix``."""
-    k, b, g, r = np.uint16(keep), np.uint16(blue), np.uint16(green), np.uint16(red)
-    for u in range(len(row) // 3):
-        row[3 * u] = np.uint16(np.uint16(row[3 * u]) * k + b) >> np.uint16(8)
-        row[3 * u + 1] = np.uint16(np.uint16(row[3 * u + 1]) * k + g) >> np.uint16(8)
-        row[3 * u + 2] = np.uint16(np.uint16(row[3 * u + 2]) * k + r) >> np.uint16(8)
-
-
-@compiled
-def blend_where(
-    rows: Array, mask: Array, top: int, left: int, colours: Array, share: float
-) -> None:
-    """Mix ``share`` of the colours (256, 3) that ``mask`` names into a picture's ``rows`` (h, 3 w)
-    where it is not 0; its first pixel lies on the picture's (``left``, ``top``). All uint8."""
-    theirs = int(256 * share + 0.5)
-    for v in range(mask.shape[0]):
-        line, row = mask[v], rows[top + v, 3 * left :]
-        begin, width = 0, mask.shape[1]
-        while begin < width:
-            level, end = line[begin], begin + 1
-            while end < width and line[end] == level:
-                end += 1
-            if level:
-                blue, green, red = colours[level]
-                _blend(
-                    row[3 * begin : 3 * end], 256 - theirs, blue * theirs + 128,
-                    green * theirs + 128, red * theirs + 128,
-                )  # fmt: skip
-            begin = end
-
-
-@compiled
 def _luma(row: Array, out: Array, blue: Array, green: Array, red: Array) -> None:
     """A row's Y, and its three colours apart."""
     for u in range(len(out)):

@@ -152,3 +152,85 @@ def stamp_texts(image: Array, places: Array, colours: Array, cover: Array) -> No
                             mixed = image[v, u, k] * (255 - share) + colours[i, k] * share
                             image[v, u, k] = (mixed + 127) // 255
             at += width
+
+
+@compiled
+def fill_shapes(image: Array, shapes: Array, colours: Array) -> None:
+    """Fill convex ``shapes`` (n, k, 2) px with ``colours`` (n, 3) uint8, later ones over earlier,
+    into ``image`` (h, w, 3) uint8, as far as it reaches; whole numbers are pixels' centres. A pixel
+    takes as much of the colour as the shape covers of it, in each of its quarters' middle rows."""
+    height, width = image.shape[:2]
+    cover = np.empty(width)
+    for i in range(len(shapes)):
+        shape = shapes[i]
+        left = max(int(np.floor(shape[:, 0].min() + 0.5)), 0)
+        right = min(int(np.floor(shape[:, 0].max() + 0.5)), width - 1)
+        top = max(int(np.floor(shape[:, 1].min() + 0.5)), 0)
+        bottom = min(int(np.floor(shape[:, 1].max() + 0.5)), height - 1)
+        for v in range(top, bottom + 1):
+            cover[left : right + 1] = 0
+            for quarter in range(4):
+                _cover_row(shape, v + (quarter - 1.5) / 4, cover, left, right)
+            for u in range(left, right + 1):
+                share = cover[u] / 4
+                for k in range(3):
+                    mixed = image[v, u, k] + (colours[i, k] - float(image[v, u, k])) * share
+                    image[v, u, k] = int(mixed + 0.5)
+
+
+@compiled
+def _cover_row(shape: Array, y: float, cover: Array, left: int, right: int) -> None:
+    """Add how much of each pixel of a line at ``y`` lies in a convex shape."""
+    first, last = np.inf, -np.inf
+    for k in range(len(shape)):
+        a, b = shape[k], shape[(k + 1) % len(shape)]
+        if (a[1] <= y) != (b[1] <= y):
+            x = a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+            first, last = min(first, x), max(last, x)
+    for u in range(left, right + 1):
+        cover[u] += max(min(last, u + 0.5) - max(first, u - 0.5), 0.0)
+
+
+@compiled
+def from_above(
+    places_m: Array, sizes_m: Array, velocities_mps: Array, own_px: Array, scale: float,
+    head_px: float, shapes: Array, arrows: Array,
+) -> int:  # fmt: skip
+    """Objects and where they will be in a second, in px of a picture whose up is ahead.
+
+    Args:
+        places_m: (n, 2) the middle of an object's near side, forward and left; sizes_m: (n, 2)
+            length and width, which are made no smaller than can be seen; velocities_mps: (n, 2).
+        own_px: (2,) where (0, 0) m lies; scale: px per m; head_px: length of an arrow's head.
+        shapes: (n, 4, 2), written to: corners; arrows: (n, 5, 2), written to: of those that move
+            begin, end and the head's three corners.
+
+    Returns:
+        How many move.
+    """
+    moving = 0
+    for i in range(len(places_m)):
+        length, half = max(sizes_m[i, 0], 4 / scale), max(sizes_m[i, 1] / 2, 2 / scale)
+        for k in range(4):
+            ahead = length if k in (1, 2) else 0.0
+            aside = half if k < 2 else -half
+            shapes[i, k, 0] = own_px[0] - (places_m[i, 1] + aside) * scale
+            shapes[i, k, 1] = own_px[1] - (places_m[i, 0] + ahead) * scale
+        begin_x = own_px[0] - places_m[i, 1] * scale
+        begin_y = own_px[1] - (places_m[i, 0] + length / 2) * scale
+        along_x, along_y = -velocities_mps[i, 1] * scale, -velocities_mps[i, 0] * scale
+        speed = np.hypot(velocities_mps[i, 0], velocities_mps[i, 1])
+        end_x, end_y = begin_x + along_x, begin_y + along_y
+        if not (0.5 < speed < 150 and abs(end_x) + abs(end_y) < 10_000):
+            continue
+        along_x, along_y = along_x / (speed * scale), along_y / (speed * scale)
+        back_x, back_y = end_x - head_px * along_x, end_y - head_px * along_y
+        aside_x, aside_y = -0.55 * head_px * along_y, 0.55 * head_px * along_x
+        arrow = arrows[moving]
+        arrow[0], arrow[1], arrow[2] = (begin_x, begin_y), (end_x, end_y), (end_x, end_y)
+        arrow[3], arrow[4] = (
+            (back_x + aside_x, back_y + aside_y),
+            (back_x - aside_x, back_y - aside_y),
+        )
+        moving += 1
+    return moving

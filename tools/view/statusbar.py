@@ -75,9 +75,10 @@ def draw_status(
         Text(pill, 2 * gap, first, size, ink_on(colour), bold=True),
         Text(speed, left, first, size, WHITE, bold=True),
         Text("target ", before, first, size, DIM),
-        Text(reason, pill_end + gap, first, size, WHITE),
     ]
     put_texts(bar, texts)
+    # new with nearly every frame, as the facts are: not worth keeping
+    put_text(bar, reason, pill_end + gap, first, size, WHITE)
     facts = [f"frame {frame.index}", f"{frame.t_ns / 1e9:.2f} s"]
     facts += [] if scene is None else [f"camera {scene.camera.source}"]
     text = _SEPARATOR.join([*facts, *(t for t in status_text if t)])

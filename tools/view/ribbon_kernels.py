@@ -1,0 +1,194 @@
+"""Inner loops of the planned path as a ribbon. Import inside the function that needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.compiled import compiled
+
+Array = NDArray[Any]
+
+
+@compiled
+def edges(path: Array, half_m: float, spacing_m: float, most: int) -> Array:
+    """(n, 5) left x and y, right x and y, and speed, ``spacing_m`` apart along a path, or further
+    where that were more than ``most`` pieces; (0, 5) of one that has no length.
+
+    Args:
+        path: (k, 4) x m, y m, yaw rad, speed m/s; points that are not finite are left out.
+    """
+    points, along, count = np.empty((len(path), 4)), np.zeros(len(path)), 0
+    for i in range(len(path)):
+        if not np.isfinite(path[i]).all():
+            continue
+        points[count] = path[i]
+        if count:
+            a, b = points[count - 1], points[count]
+            along[count] = along[count - 1] + np.hypot(b[0] - a[0], b[1] - a[1])
+            b[2] = a[2] + (b[2] - a[2] + np.pi) % (2 * np.pi) - np.pi  # the short way round
+        count += 1
+    if count < 2 or along[count - 1] <= 0:
+        return np.empty((0, 5))
+    length = along[count - 1]
+    pieces = int(min(max(np.ceil(length / spacing_m), 1), most))
+    out, behind = np.empty((pieces + 1, 5)), 0
+    for n in range(pieces + 1):
+        at = length * n / pieces
+        while behind < count - 2 and along[behind + 1] <= at:
+            behind += 1
+        apart = along[behind + 1] - along[behind]
+        share = min((at - along[behind]) / apart, 1.0) if apart > 0 else 0.0
+        x, y, yaw, speed = points[behind] + share * (points[behind + 1] - points[behind])
+        left_x, left_y = -np.sin(yaw) * half_m, np.cos(yaw) * half_m
+        out[n] = x + left_x, y + left_y, x - left_x, y - left_y, speed
+    return out
+
+
+@compiled
+def spaced(points: Array, least_px: float) -> Array:
+    """Indices of a line's points that lie ``least_px`` apart or more, about, with the first and the
+    last: pieces shorter than can be seen cost as much as long ones.
+
+    Args:
+        points: (n, 2 k) px of lines that are told by the same indices, of which the one that goes
+            furthest counts; NaN counts as far.
+    """
+    keep, count, along, level = np.empty(len(points), np.int64), 0, 0.0, 0.0
+    for i in range(len(points)):
+        if i:
+            furthest = 0.0
+            for k in range(points.shape[1] // 2):
+                step = np.hypot(
+                    points[i, 2 * k] - points[i - 1, 2 * k],
+                    points[i, 2 * k + 1] - points[i - 1, 2 * k + 1],
+                )
+                furthest = max(furthest, step if step == step else 1e4)
+            along += furthest
+        reached = along // least_px
+        if i == 0 or i == len(points) - 1 or reached > level:
+            keep[count] = i
+            count += 1
+        level = reached
+    return keep[:count]
+
+
+@compiled
+def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
+    """Set ``mask`` (h, w) uint8 to ``levels`` (n,) at the pixels whose centres lie in convex
+    ``quads`` (n, 4, 2) px, later ones over earlier; what lies outside is cut off."""
+    rows, columns = mask.shape
+    for q in range(len(quads)):
+        low, high = quads[q, :, 1].min(), quads[q, :, 1].max()
+        for v in range(max(int(np.ceil(low)), 0), min(int(np.floor(high)), rows - 1) + 1):
+            first, last = np.inf, -np.inf
+            for k in range(4):
+                a, b = quads[q, k], quads[q, (k + 1) % 4]
+                if (a[1] <= v) != (b[1] <= v):
+                    u = a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+                    first, last = min(first, u), max(last, u)
+            if first <= last:
+                for u in range(
+                    max(int(np.ceil(first)), 0), min(int(np.floor(last)), columns - 1) + 1
+                ):
+                    mask[v, u] = levels[q]
+
+
+@compiled
+def _blend(row: Array, keep: int, blue: int, green: int, red: int) -> None:
+    """Mix a colour into a stretch of a row; apart, and in 16 bits, as in ``_mix``."""
+    k, b, g, r = np.uint16(keep), np.uint16(blue), np.uint16(green), np.uint16(red)
+    for u in range(len(row) // 3):
+        row[3 * u] = np.uint16(np.uint16(row[3 * u]) * k + b) >> np.uint16(8)
+        row[3 * u + 1] = np.uint16(np.uint16(row[3 * u + 1]) * k + g) >> np.uint16(8)
+        row[3 * u + 2] = np.uint16(np.uint16(row[3 * u + 2]) * k + r) >> np.uint16(8)
+
+
+@compiled
+def blend_where(
+    rows: Array, mask: Array, top: int, left: int, colours: Array, share: float
+) -> None:
+    """Mix ``share`` of the colours (256, 3) that ``mask`` names into a picture's ``rows`` (h, 3 w)
+    where it is not 0; its first pixel lies on the picture's (``left``, ``top``). All uint8."""
+    theirs = int(256 * share + 0.5)
+    for v in range(mask.shape[0]):
+        line, row = mask[v], rows[top + v, 3 * left :]
+        begin, width = 0, mask.shape[1]
+        while begin < width:
+            level, end = line[begin], begin + 1
+            while end < width and line[end] == level:
+                end += 1
+            if level:
+                blue, green, red = colours[level]
+                _blend(
+                    row[3 * begin : 3 * end], 256 - theirs, blue * theirs + 128,
+                    green * theirs + 128, red * theirs + 128,
+                )  # fmt: skip
+            begin = end
+
+
+@compiled
+def _shown(edges: Array, n: int, width: int, height: int) -> bool:
+    """Whether the piece behind the ``n``-th pair of points is known, and some of it in view."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for i in range(n, n + 2):
+        for k in range(4):
+            value = edges[i, k]
+            if not np.isfinite(value):
+                return False
+            low[k % 2], high[k % 2] = min(low[k % 2], value), max(high[k % 2], value)
+    return high[0] >= 0 and high[1] >= 0 and low[0] < width and low[1] < height
+
+
+@compiled
+def paint_ribbon(
+    rows: Array, edges: Array, levels: Array, colours: Array, share: float, bits: int,
+    fixed: Array, runs: Array,
+) -> int:  # fmt: skip
+    """Mix ``share`` of a ribbon's colours into a picture's ``rows`` (h, 3 w) uint8.
+
+    All pieces are filled into one mask before, so those that overlap leave no marks.
+
+    Args:
+        edges: (n, 4) px, left x and y, right x and y; NaN where unknown; levels: (n,) from 1 to
+            255, names of ``colours`` (256, 3).
+        fixed: (2, n, 2) int32, written to: both edges with ``bits`` of fraction.
+        runs: (n, 2) int64, written to: first and last point of stretches in view that change by
+            less than 16 levels.
+
+    Returns:
+        The number of runs.
+    """
+    height, width = len(rows), rows.shape[1] // 3
+    quads, names = np.empty((len(edges), 4, 2)), np.empty(len(edges), np.int64)
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    count, drawn, before = 0, 0, -1
+    for n in range(len(edges)):
+        for k in range(4):
+            value = edges[n, k] if np.isfinite(edges[n, k]) else 0.0
+            fixed[k // 2, n, k % 2] = np.int32(np.rint(value * (1 << bits)))
+        if n == len(edges) - 1 or not _shown(edges, n, width, height):
+            before = -1
+            continue
+        for k in range(2):
+            quads[drawn, 0, k], quads[drawn, 1, k] = edges[n, k], edges[n + 1, k]
+            quads[drawn, 2, k], quads[drawn, 3, k] = edges[n + 1, 2 + k], edges[n, 2 + k]
+            low[k] = min(low[k], quads[drawn, :, k].min())
+            high[k] = max(high[k], quads[drawn, :, k].max())
+        names[drawn] = levels[n]
+        drawn += 1
+        if levels[n] // 16 != before:
+            runs[count, 0], count = n, count + 1
+        before, runs[count - 1, 1] = levels[n] // 16, n + 1
+    if drawn:
+        left, top = max(int(np.floor(low[0])), 0), max(int(np.floor(low[1])), 0)
+        right = max(min(int(np.ceil(high[0])) + 1, width), left)
+        bottom = max(min(int(np.ceil(high[1])) + 1, height), top)
+        mask = np.zeros((bottom - top, right - left), np.uint8)
+        quads[:drawn, :, 0] -= left
+        quads[:drawn, :, 1] -= top
+        fill_quads(mask, quads[:drawn], names)
+        blend_where(rows, mask, top, left, colours, share)
+    return count
