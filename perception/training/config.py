@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.augment import AugmentConfig
+from data.taxonomy import CLASSES
 from perception.models.architectures import ARCHITECTURES
 
 
@@ -125,6 +126,8 @@ class TrainConfig:
         init_parts: take no more of ``init`` than the parts named so, such as 'stages'; the others
             start as without it. All if empty.
         teacher: safetensors checkpoint of a trained network to learn from as well.
+        class_weights: how much objects of each class count beside the others, in the taxonomy's
+            order, such as more for rare ones that a small network leaves out; alike if empty.
         bf16: bfloat16 autocast in forward and backward; None: where the processor computes in it,
             as others take twice as long as in float32.
         strict: stop at a malformed label or image instead of leaving it out.
@@ -143,6 +146,7 @@ class TrainConfig:
     init: Path | None = None
     init_parts: tuple[str, ...] = ()
     teacher: Path | None = None
+    class_weights: tuple[float, ...] = ()
     seed: int = 0
     bf16: bool | None = None
     strict: bool = False
@@ -165,6 +169,13 @@ class TrainConfig:
         if self.arch not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise ValueError(f"arch: expected one of {known}, given '{self.arch}'")
+        if self.class_weights:
+            names = ", ".join(CLASSES)
+            given = self.class_weights
+            if len(given) != len(CLASSES) or not all(0 < w < math.inf for w in given):
+                raise ValueError(f"class_weights: expected one above 0 for each of {names}")
+            if self.arch == "semantic":
+                raise ValueError("arch 'semantic' knows no objects: leave out class_weights")
         if self.init_parts and self.init is None:
             raise ValueError("init_parts: of which checkpoint? give init too")
         if self.arch == "semantic" and self.teacher is not None:

@@ -125,13 +125,14 @@ class Bridged(nn.Module):
 
 def teacher_loss(
     out: Output, taught: Output, batch: dict[str, Tensor], c: DistillConfig, total: Total = alone,
-    features: tuple[Tensor, Tensor] | None = None,
+    features: tuple[Tensor, Tensor] | None = None, class_weights: tuple[float, ...] = (),
 ) -> dict[str, Tensor]:  # fmt: skip
     """Terms ``teacher.heat``, ``teacher.box``, ``teacher.drivable`` and ``teacher.lane``, and
     ``teacher.features`` where those are given, the student's and the teacher's.
 
     Each pixel counts ``c.labelled`` where ``batch`` labels it and ``c.unlabelled`` elsewhere, but
     nothing where a label is hidden: the teacher's answer to a mirrored picture is wrong there.
+    Objects count as much as their class among ``class_weights`` besides, alike if it is empty.
     Features are of all tasks at once and count everywhere.
     """
     out, taught = (Output(*(m.float() for m in o)) for o in (out, taught))
@@ -140,6 +141,8 @@ def teacher_loss(
         return torch.where(labelled, c.labelled, c.unlabelled).float()
 
     weight = share(batch["heat_weight"] > 0)
+    if class_weights:
+        weight = weight * weight.new_tensor(class_weights)[:, None, None]
     terms = {
         "teacher.heat": c.heat * heat_loss(out.heat, taught.heat, weight, total),
         "teacher.box": c.box * BOX_WEIGHT * box_loss(out, taught, weight, total),

@@ -15,6 +15,7 @@ import math
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -247,8 +248,9 @@ class Run:
         if taught is not None:
             features = None if own is None else (own, taught.features)
             more = teacher_loss(
-                output, taught.answer, batch, self.config.distill, self.group.total, features
-            )
+                output, taught.answer, batch, self.config.distill, self.group.total, features,
+                self.config.class_weights,
+            )  # fmt: skip
             terms |= {**more, "total": terms["total"] + torch.stack(list(more.values())).sum()}
         self.optimizer.zero_grad(set_to_none=True)
         if not torch.isfinite(terms["total"]):
@@ -397,7 +399,8 @@ def _steps(run: Run, sets: list[Dataset], val: list[Dataset], report: Report) ->
         sets, [s.share for s in config.data], config.size, config.seed, config.augment,
         c.steps * c.batch, config.cache_width, config.cache_mb, [s.handed for s in config.data],
         [s.weight for s in config.data],
-        make_semantic_targets if config.arch == "semantic" else make_targets,
+        make_semantic_targets if config.arch == "semantic"
+        else partial(make_targets, class_weights=config.class_weights),
     )  # fmt: skip
     mixture.preload()
     if run.group.leads:

@@ -22,10 +22,11 @@ _SHARE = 0.54
 class Targets(NamedTuple):
     """Arrays for one image of (h, w) px, stacked over the batch by the loader.
 
-    ``image`` (h, w, 3) uint8 BGR; ``heat`` (5, h/4, w/4) in [0, 1]; ``heat_weight`` the same, 0
-    where unknown; ``box`` (4, h/4, w/4) edge distances in px; ``box_weight`` (h/4, w/4), summing
-    to one an object; ``mask`` (2, h/2, w/2) uint8, 255 unknown; ``mask_weight`` () of its pixels.
-    Where the labels count less than others, all three weights are that much lower.
+    ``image`` (h, w, 3) uint8 BGR; ``heat`` (5, h/4, w/4) in [0, 1]; ``heat_weight`` the same, its
+    class's weight where known, else 0; ``box`` (4, h/4, w/4) edge distances in px; ``box_weight``
+    (h/4, w/4), summing to its class's weight for an object; ``mask`` (2, h/2, w/2) uint8, 255
+    unknown; ``mask_weight`` () of its pixels. Where the labels count less than others, all three
+    weights are that much lower.
     """
 
     image: U8
@@ -61,7 +62,7 @@ def _centres(cells: int) -> F64:
     return np.asarray((np.arange(cells) + 0.5) * STRIDE, np.float64)
 
 
-def _splat(t: Targets, box: list[float], class_id: int) -> None:
+def _splat(t: Targets, box: list[float], class_id: int, importance: float) -> None:
     rows, cols = t.box_weight.shape
     x1, y1, x2, y2 = box
     ix = min(max(int((x1 + x2) / 2 / STRIDE), 0), cols - 1)
@@ -83,7 +84,7 @@ def _splat(t: Targets, box: list[float], class_id: int) -> None:
     t.box[1][window] = np.maximum(cy - y1, 0.5)
     t.box[2][window] = np.maximum(x2 - cx, 0.5)
     t.box[3][window] = np.maximum(y2 - cy, 0.5)
-    t.box_weight[window] = weight
+    t.box_weight[window] = weight if importance == 1 else weight * np.float32(importance)
 
 
 def _mask(label: U8 | None, height: int, width: int) -> U8:
@@ -98,15 +99,20 @@ def _mask(label: U8 | None, height: int, width: int) -> U8:
     return mask
 
 
-def make_targets(sample: Sample, weight: float = 1.0) -> Targets:
+def make_targets(
+    sample: Sample, weight: float = 1.0, class_weights: tuple[float, ...] = ()
+) -> Targets:
     """Build the targets of a sample whose image has the network's input size.
 
     Args:
-        weight: how much its labels count, 0 to 1.
+        weight: how much its labels count, 0 to 1; class_weights: how much objects of each class
+            count beside the others, alike if empty.
     """
     height, width = sample.image.shape[:2]
     rows, cols = height // STRIDE, width // STRIDE
-    heat_weight = np.ones((len(CLASSES), rows, cols), np.float32)
+    importance = class_weights or (1.0,) * len(CLASSES)
+    heat_weight = np.empty((len(CLASSES), rows, cols), np.float32)
+    heat_weight[:] = np.array(importance, np.float32)[:, None, None]
     heat_weight[~sample.labelled_classes] = 0.0
     t = Targets(
         sample.image,
@@ -123,7 +129,8 @@ def make_targets(sample: Sample, weight: float = 1.0) -> Targets:
             x1, y1, x2, y2 = (sample.xyxy[i] / STRIDE).astype(int)
             t.heat_weight[sample.class_id[i], max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = 0.0
         else:
-            _splat(t, sample.xyxy[i].tolist(), int(sample.class_id[i]))
+            class_id = int(sample.class_id[i])
+            _splat(t, sample.xyxy[i].tolist(), class_id, importance[class_id])
     if weight != 1:
         np.multiply(t.heat_weight, np.float32(weight), out=t.heat_weight)
         np.multiply(t.box_weight, np.float32(weight), out=t.box_weight)

@@ -104,6 +104,23 @@ def test_weights_of_labelled_and_unlabelled_pixels(known, kind):
     assert all(float(twice[k]) == pytest.approx(2 * float(whole[k])) for k in whole)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_teachers_objects_count_as_much_as_their_class(known):
+    out, taught, batch = answer(1), answer(), labels(known)  # objects of class 1, and of 0
+    plain = teacher_loss(out, taught, batch, DistillConfig())
+    for weights in ((3.0,) * 5, (1.0, 1.0, 9.0, 9.0, 9.0)):
+        told = teacher_loss(out, taught, batch, DistillConfig(), class_weights=weights)
+        for name in ("teacher.drivable", "teacher.lane"):
+            assert float(told[name]) == float(plain[name])
+        assert float(told["teacher.box"]) == pytest.approx(weights[0] * float(plain["teacher.box"]))
+    heats = [
+        float(teacher_loss(out, taught, batch, DistillConfig(), class_weights=w)["teacher.heat"])
+        for w in ((1.0,) * 5, (2.0, 1.0, 1.0, 1.0, 1.0), (2.0,) * 5)
+    ]
+    assert heats[0] == pytest.approx(float(plain["teacher.heat"]))
+    assert heats[0] < heats[1] < heats[2] == pytest.approx(2 * heats[0])
+
+
 def test_pictures_of_a_folder_and_the_folders_in_it(tmp_path):
     for name in ("b.png", "deep/er/a.JPG"):
         path = tmp_path / name

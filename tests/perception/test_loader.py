@@ -179,6 +179,23 @@ def test_a_peak_is_the_gaussian_of_its_box_cut_by_the_border(box):
     )
 
 
+def test_objects_count_as_much_as_their_class():
+    sample = Sample(
+        np.zeros((96, 160, 3), np.uint8),
+        np.array([[40, 30, 80, 60], [100, 10, 130, 70], [10, 60, 30, 90]], np.float32),
+        np.array([0, 1, 1]), np.array([False, False, True]), np.array([1, 1, 1, 1, 0], bool),
+        None, None, "two",
+    )  # fmt: skip
+    alike, t = (make_targets(sample, 0.5, w) for w in ((), (1.0, 3.0, 2.0, 0.5, 9.0)))
+    for name in ("image", "heat", "box", "mask", "mask_weight"):
+        assert (getattr(alike, name) == getattr(t, name)).all()
+    times = np.array([1, 3, 2, 0.5, 9])[:, None, None]
+    assert (t.heat_weight == alike.heat_weight * times).all()
+    assert (t.heat_weight[1, 15:22, 3:7] == 0).all() and (t.heat_weight[4] == 0).all()
+    assert t.box_weight[:, :25].sum() == pytest.approx(0.5)
+    assert t.box_weight[:, 25:].sum() == pytest.approx(1.5)
+
+
 def test_an_image_damaged_in_the_middle_teaches_nothing_and_is_named(tmp_path):
     """Header and end are whole, so that only decoding tells."""
     folder = tmp_path / "images/100k/train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,11 @@ def test_nano_learns_a_handful_of_pictures_by_heart(tiny_toml, tmp_path):
     assert last[0] < 0.75 * first[0]
     scores = load_weights(out / "last.safetensors")[1]["val"]
     assert scores["drivable.iou"] > 0.8
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 0.0, 1.0, 1.0), (1.0, math.inf, 1, 1, 1)])
+def test_class_weights_are_one_above_zero_for_each_class(weights):
+    with pytest.raises(ValueError, match="class_weights: expected one above 0 for each of vehicle"):
+        TrainConfig(arch="nano", class_weights=weights)
+    with pytest.raises(ValueError, match="knows no objects"):
+        TrainConfig(arch="semantic", class_weights=(1.0,) * 5)
