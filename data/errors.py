@@ -11,5 +11,9 @@ class InputError(Exception):
     """
 
     def __str__(self) -> str:
-        text = super().__str__()
-        return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """Text for one line of a terminal: what cannot be printed becomes '?', space a space."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)

@@ -67,6 +67,7 @@ class Frame:
         camera: None until one is known or assumed.
         ego: own motion where the log has it.
         name: file name of an image, '' for video.
+        damage: why the picture cannot be trusted though it was decoded, '' where it can.
     """
 
     image: U8
@@ -75,6 +76,7 @@ class Frame:
     camera: Camera | None = None
     ego: EgoMotion | None = None
     name: str = ""
+    damage: str = ""
 
     def __post_init__(self) -> None:
         _array(self, "image", np.uint8, None, None, 3)

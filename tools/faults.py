@@ -2,8 +2,9 @@
 
 Codes:
 
-- of a picture (``data.frame_quality``): ``black``, ``white``, ``damaged``, ``covered``,
-  ``repeated``, ``frozen``, ``blurred``, ``noisy``;
+- of a picture (``data.frame_quality``): ``black``, ``white``, ``damaged`` (the grey of lost data,
+  or made from frames that were damaged), ``covered``, ``repeated``, ``frozen``, ``blurred``,
+  ``noisy``;
 - of its place in the stream: ``gap`` (frames are missing before it), ``time-jump`` (more than a
   second is), ``time-back``, ``size`` (another size than the first frame's);
 - of the file: ``corrupt`` (frames that could not be decoded before this one), ``cut-short``,
@@ -22,7 +23,7 @@ import re
 from collections.abc import Iterable
 
 _OF_LOGS = (  # what logs say, in their words
-    ("corrupt", r"corrupt frames? "),
+    ("corrupt", r"corrupt frames? |^frame \d+ (is|cannot be|holds|claims|has) .*skipped$"),
     ("cut-short", r"cut short"),
     ("time-back", r"goes back in time"),
     ("size", r" is \d+x\d+, not \d+x\d+"),

@@ -11,7 +11,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from data.frame_quality import FrameWatch
+from data.frame_quality import FrameWatch, Quality
 from data.logs import Log
 from data.types import U8, Frame
 from perception.flow import Look
@@ -73,6 +73,8 @@ def feed(log: Log, look_at: Callable[[U8], Look] | None = None) -> Iterator[Fed]
         told = len(log.faults)
         frame, size_fault = _of_size(given, log.width_px, log.height_px)
         quality = watch.judge(frame.image, frame.t_ns)
+        if frame.damage and quality.usable:
+            quality = Quality(f"damaged: {frame.damage}", False)
         faults += [f for f in (intervals.fault(frame.t_ns), size_fault, quality.fault) if f]
         look = look_at(frame.image) if look_at is not None and quality.usable else None
         stages = {"decode": (decoded - start) * 1e3, "check": (time.perf_counter() - decoded) * 1e3}

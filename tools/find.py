@@ -35,6 +35,7 @@ from tools.frame_table import (
     text,
 )
 from tools.progress import progress_bar
+from tools.view.video import LONG_PAUSE_S, SHORTENED_S
 
 _MEMORY = "1GB"
 _SHOWN, _SHOWN_IDS, _MOST_TEXTS = 50, 8, 20
@@ -155,9 +156,8 @@ class Tables:
         values = "".join(f", {self._seen(c, names[c])}" for c in used)
         rows = self.query(
             "SELECT f.run, any_value(f.log), f.frame, any_value(f.index), any_value(f.t_s), "
-            f"any_value(f.t_s - b.t_s), {ids}{values} FROM frames f {join} "
-            "JOIN (SELECT run, arg_min(t_s, frame) AS t_s FROM frames GROUP BY run) b "
-            f"ON b.run = f.run WHERE {condition.sql} GROUP BY f.run, f.frame "
+            f"any_value(b.video_s), {ids}{values} FROM frames f {join} JOIN ({_IN_VIDEO}) b "
+            f"ON b.run = f.run AND b.frame = f.frame WHERE {condition.sql} GROUP BY f.run, f.frame "
             "ORDER BY f.run, f.frame"
         )
         for run, log, frame, index, t_s, video_s, found, *seen in rows:
@@ -169,6 +169,16 @@ class Tables:
         kind = self.kinds["frames"].get(name) or self.kinds["objects"][name]
         values = f"list({sql})" if kind == "VARCHAR" else f"[min({sql}), max({sql})]"
         return f"list_distinct({values})"
+
+
+# the overlay leaves out most of a pause that is too long for it
+_IN_VIDEO = f"""
+SELECT run, frame, t_s - first(t_s) OVER so_far
+  - sum(CASE WHEN step > {LONG_PAUSE_S} THEN step - {SHORTENED_S} ELSE 0 END) OVER so_far AS video_s
+FROM (SELECT run, frame, t_s, t_s - lag(t_s) OVER (PARTITION BY run ORDER BY frame) AS step
+      FROM frames)
+WINDOW so_far AS (PARTITION BY run ORDER BY frame)
+"""
 
 
 def merge(matches: Iterable[Match], gap_s: float) -> Iterator[Moment]:

@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError
+from data.errors import InputError, printable
 
 if TYPE_CHECKING:
     from tools.fleet_jobs import FrameCount, Job, Outcome, Runner
@@ -193,7 +193,7 @@ class Fleet:
             job.attempts -= 1
             self.waiting.append(job)
         elif outcome.code != 2 and job.attempts <= self.retries:
-            say(f"{job.source}: {outcome.reason}; begun again")
+            say(f"{printable(str(job.source))}: {outcome.reason}; begun again")
             self._prepare(job, resume=True)
             self.waiting.append(job)
         else:
@@ -382,6 +382,7 @@ def _print(fleet: Fleet, out: Path, written: Sequence[str]) -> None:
     print(", ".join(counts))
     for job, outcome in fleet.failed:
         more = f" ({job.attempts} attempts)" if job.attempts > 1 else ""
-        print(f"failed: {job.source}: {outcome.reason.removeprefix(f'{job.source}: ')}{more}",
+        name = printable(str(job.source))
+        print(f"failed: {name}: {outcome.reason.removeprefix(f'{name}: ')}{more}",
               file=sys.stderr)  # fmt: skip
     print(f"written to {out}: {', '.join(written)}")

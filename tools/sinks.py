@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from data.types import U8, Frame, StepRecord
 from planning.vehicle import Vehicle
 from tools.view.overlay import draw_overlay
-from tools.view.video import VideoWriter, join_videos
+from tools.view.video import LONG_PAUSE_S, VideoWriter, join_videos
 
 _SEGMENTS = "overlay-segments"
 
@@ -98,7 +98,7 @@ class Sinks:
 
 
 class OverlaySink:
-    """The overlay video, as segments that end at each ``cut``.
+    """The overlay video, as segments that end at each ``cut`` and at pauses that ``join`` shortens.
 
     A resumed replay goes on with a new segment; ``join`` makes one video of all, and since an
     unbroken replay cuts in the same places, the video is the same.
@@ -112,6 +112,7 @@ class OverlaySink:
         self._video: VideoWriter | None = None
         self._size: tuple[int, int] | None = None
         self._canvas: U8 | None = None
+        self._last_ns: int | None = None
 
     def write(self, frame: Frame, record: StepRecord) -> None:
         picture = draw_overlay(
@@ -125,6 +126,9 @@ class OverlaySink:
             canvas=self._canvas,
         )
         self._canvas = picture
+        if self._last_ns is not None and frame.t_ns - self._last_ns > LONG_PAUSE_S * 1e9:
+            self.cut()
+        self._last_ns = frame.t_ns
         if self._size is None:
             self._size = picture.shape[1], picture.shape[0]
         if self._video is None:

@@ -140,7 +140,8 @@ class CommaLog:
                     add_fault(self.faults, f"frame {count} and on: more frames than frame_times")
                 index, last_ns = start + frame.index, t_ns
                 count = index + 1
-                yield Frame(frame.image, index, t_ns, self._camera, beside.ego(frame.index))
+                ego = beside.ego(frame.index)
+                yield Frame(frame.image, index, t_ns, self._camera, ego, damage=frame.damage)
 
 
 def _read_beside(folder: Path, faults: list[str]) -> _Beside:

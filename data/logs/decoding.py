@@ -39,6 +39,21 @@ _UNTIMED_CODECS = frozenset(("h264", "hevc"))
 Decoded = tuple[VideoFrame | None, int]
 
 
+class Wake:
+    """Which frames are made from others that were damaged or are missing: all up to the next
+    keyframe. A decoder hands them out as sound, smeared as they are."""
+
+    DAMAGE = "made from frames that were damaged or are missing, up to the next keyframe"
+
+    def __init__(self) -> None:
+        self._within = False
+
+    def of(self, frame: VideoFrame, missing: int) -> str:
+        """Damage of the next frame, before which so many could not be decoded; '' if none."""
+        self._within = (self._within or missing > 0) and not frame.key_frame
+        return self.DAMAGE if self._within else ""
+
+
 @dataclass(frozen=True)
 class VideoFacts:
     """What opening a video tells.

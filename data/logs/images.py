@@ -31,11 +31,11 @@ class ImageFolderLog:
 
     A KITTI raw ``timestamps.txt`` in the folder or beside it gives the times if it has a line
     for every image; otherwise they follow from ``fps``. Images turned by EXIF come upright. An
-    image that cannot be decoded is left out and noted; one of another size is delivered as it is.
+    image that cannot be decoded, or is above 100 megapixels, is left out and noted; one of another
+    size is delivered as it is.
 
     Raises:
-        InputError: no image in the folder, none that can be decoded, one above 100 megapixels,
-            or a start after the last image.
+        InputError: no image in the folder, none that can be decoded, or a start after the last.
     """
 
     kind = "images"
@@ -140,21 +140,11 @@ def _first_size(path: Path, files: list[Path]) -> tuple[int, int]:
 
 
 def _read_image(file: Path) -> tuple[U8 | None, str]:
-    """Decode to (h, w, 3) BGR, or None and what is wrong.
-
-    Raises:
-        InputError: more than 100 megapixels, which is no camera's frame.
-    """
+    """Decode to (h, w, 3) BGR, or None and what is wrong."""
     try:
         data = file.read_bytes()
     except OSError as e:
         return None, f"cannot be read ({e.strerror or e})"
-    size = image_size_px(data)
-    if size is not None and size[0] * size[1] > MAX_IMAGE_PX:
-        raise InputError(
-            f"{shown(file)}: {size[0]}x{size[1]} is above the limit of 100 megapixels; "
-            "scale it down"
-        )
     return decode_picture(data)
 
 

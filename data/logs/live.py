@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from data.errors import InputError
+from data.logs.decoding import Wake
 from data.logs.selection import MAX_IMAGE_PX, NS_PER_S, Selection, add_fault
 from data.logs.source import address_of, shown
 from data.logs.upright import to_bgr
@@ -72,12 +73,12 @@ class LiveLog:
             container.close()
             why = self.faults[-1] if self.faults else "it ended at once"
             raise InputError(f"{shown(self.name)}: no picture came: {why}")
-        image, _ = to_bgr(first)
+        image, _ = to_bgr(first[0])
         self.height_px, self.width_px = image.shape[:2]
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.nominal_fps = float(rate) if rate and 1 <= rate <= 1000 else _FALLBACK_FPS
         self.expected_frames = selection.max_frames
-        self._frames: deque[VideoFrame] = deque([first])
+        self._frames: deque[tuple[VideoFrame, str]] = deque([first])
         self._change = threading.Condition()
         self._ended = self._stopped = False
         self._dropped = self._index = 0
@@ -95,7 +96,8 @@ class LiveLog:
     def __iter__(self) -> Iterator[Frame]:
         chosen = self._selection
         delivered = taken = 0
-        while (frame := self._take()) is not None:
+        while (came := self._take()) is not None:
+            frame, damage = came
             t_ns, index = self._clock.time_ns(frame.pts, self._index), self._index
             self._index += 1
             if self._clock.has_pts:
@@ -111,7 +113,7 @@ class LiveLog:
             image, fault = to_bgr(frame)
             if fault and fault not in self.faults:
                 add_fault(self.faults, fault)
-            yield Frame(image, index, t_ns)
+            yield Frame(image, index, t_ns, damage=damage)
             delivered += 1
             if delivered == chosen.max_frames:
                 self.stop()
@@ -120,7 +122,7 @@ class LiveLog:
             add_fault(self.faults, f"{self._dropped} frames dropped: they came faster than taken")
             self._dropped = 0
 
-    def _take(self) -> VideoFrame | None:
+    def _take(self) -> tuple[VideoFrame, str] | None:
         with self._change:
             while not self._frames:
                 if self._ended or self._stopped:
@@ -153,19 +155,25 @@ class LiveLog:
                 self._change.notify_all()
             self._container.close()
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Iterator[tuple[VideoFrame, str]]:
+        """Frames with their damage."""
+        wake, missing = Wake(), 0
         try:
             for packet in self._container.demux(self._stream):
-                frames: list[VideoFrame] = []
-                with suppress(av.InvalidDataError):
-                    last = packet.dts is None and not packet.size
+                last = packet.dts is None and not packet.size
+                try:
                     frames = self._stream.codec_context.decode(None if last else packet)
+                except av.InvalidDataError:
+                    frames, missing = [], missing + 1
                 for frame in frames:
                     if frame.width * frame.height > MAX_IMAGE_PX:
                         add_fault(self.faults, "a frame is above 100 megapixels: the end")
                         return
-                    if not frame.is_corrupt:
-                        yield frame
+                    if frame.is_corrupt:
+                        missing += 1
+                        continue
+                    yield frame, wake.of(frame, missing)
+                    missing = 0
         except av.error.ExitError:
             add_fault(self.faults, f"nothing came for {READ_TIMEOUT_S:g} s: the end")
         except (av.FFmpegError, OSError) as e:

@@ -9,7 +9,7 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from data.errors import InputError
-from data.logs.decoding import VideoFacts, decode_from, read_facts
+from data.logs.decoding import VideoFacts, Wake, decode_from, read_facts
 from data.logs.selection import NS_PER_S, Picked, Selection, add_fault
 from data.logs.source import shown
 from data.logs.upright import to_bgr
@@ -58,21 +58,22 @@ class VideoLog:
     def __iter__(self) -> Iterator[Frame]:
         self.faults.clear()
         picked, end_ns = Picked(self._selection), 0
-        for index, t_ns, frame in self._timed():
+        for index, t_ns, frame, damage in self._timed():
             end_ns = self._facts.end_of_ns(frame, t_ns)
             wanted = picked.wants(index, t_ns)
             if wanted is None:
                 return
             if wanted:
-                yield Frame(self._image(frame, index), index, t_ns)
+                yield Frame(self._image(frame, index), index, t_ns, damage=damage)
                 if picked.took():
                     return
         if not picked.started:
             raise self._start_beyond(end_ns)
 
-    def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:
-        """Frames from the start (or before it) on, with index and time, noting what is wrong."""
-        facts, clock = self._facts, _Clock(self._facts)
+    def _timed(self) -> Iterator[tuple[int, int, VideoFrame, str]]:
+        """Frames from the start (or before it) on, with index, time and damage, noting what is
+        wrong."""
+        facts, clock, wake = self._facts, _Clock(self._facts), Wake()
         index, decoded = decode_from(self._path, facts, self._selection.start_ns)
         came, end_ns = index, 0
         for frame, missing in decoded:
@@ -86,7 +87,7 @@ class VideoLog:
             if fault:
                 add_fault(self.faults, f"frame {index} {fault}")
             end_ns = facts.end_of_ns(frame, t_ns)
-            yield index, t_ns, frame
+            yield index, t_ns, frame, wake.of(frame, missing)
             index += 1
             came += 1
         if facts.end_ns is not None and end_ns < facts.end_ns - facts.slack_ns:

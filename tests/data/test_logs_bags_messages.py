@@ -14,7 +14,7 @@ import pytest
 
 from data.logs import open_log
 from data.logs.bags.messages import Picture
-from data.logs.bags.pixels import raw_to_bgr
+from data.logs.bags.pixels import PictureDecoder, raw_to_bgr
 from data.logs.bags.wire import Cursor, Malformed, protobuf_fields
 from tests.data.bag_maker import (
     COUNT,
@@ -187,6 +187,51 @@ def test_foxglove_messages_of_ros(tmp_path: Path, kind: str, two: bool) -> None:
                                data=np.frombuffer(bytes(data), np.uint8))  # fmt: skip
             bag.write("/video", t, message)
     frames = list(open_log(path))
+    assert [f.t_ns for f in frames] == [i * STEP_NS for i in range(COUNT)]
+    blue = [float(f.image[:, 4:20, 0].mean()) for f in frames]
+    assert blue == pytest.approx([40 + 20 * i for i in range(COUNT)], abs=12)
+
+
+def test_video_made_from_damaged_pictures_is_left_out(tmp_path: Path) -> None:
+    packets = h264_packets()
+    packets[2] = packets[2][:5] + bytes(len(packets[2]) - 5)
+    decoder = PictureDecoder()
+    told = [decoder(Picture(0, "video", memoryview(p), "h264"))[1] for p in packets]
+    assert told[:3] == ["", "", "cannot be decoded, or waits for a keyframe"]
+    assert all("made from frames that were damaged" in t for t in told[3:]) and len(told) == COUNT
+    again = [decoder(Picture(0, "video", memoryview(p), "h264"))[1] for p in h264_packets()]
+    assert again == [""] * COUNT  # it begins with a keyframe
+
+
+def overlapping_mcap(path: Path, early: bool) -> Path:
+    """Pictures in three chunks of two, the first with the second's first before its own last;
+    ``early``: in the third chunk a message of another topic from before them all."""
+    writers = pytest.importorskip("mcap.writer", reason="mcap is not installed")
+    with path.open("wb") as file:
+        writer = writers.Writer(file, chunk_size=1500)
+        writer.start()
+        schema = writer.register_schema("foxglove.CompressedImage", "jsonschema", b"{}")
+        channel = writer.register_channel("/image", "json", schema)
+        other = writer.register_channel("/other", "json", writer.register_schema("x", "", b""))
+        for i in (0, 2, 1, 4, 3, 5):
+            t = START_NS + i * STEP_NS
+            body = {"timestamp": {"sec": t // 10**9, "nsec": t % 10**9}, "format": "jpeg",
+                    "data": base64.b64encode(jpeg(i).tobytes()).decode()}  # fmt: skip
+            writer.add_message(channel, t, json.dumps(body).encode(), t)
+            if i == 4 and early:
+                writer.add_message(other, START_NS - 7, b"{}", START_NS - 7)
+        writer.finish()
+    reader = pytest.importorskip("mcap.reader")
+    with path.open("rb") as file:
+        assert len(reader.make_reader(file).get_summary().chunk_indexes) == 3
+    return path
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_chunks_that_overlap_in_time_are_read_in_order(tmp_path: Path, early: bool) -> None:
+    log = open_log(overlapping_mcap(tmp_path / "o.mcap", early))
+    frames = list(log)
+    assert log.faults == []
     assert [f.t_ns for f in frames] == [i * STEP_NS for i in range(COUNT)]
     blue = [float(f.image[:, 4:20, 0].mean()) for f in frames]
     assert blue == pytest.approx([40 + 20 * i for i in range(COUNT)], abs=12)

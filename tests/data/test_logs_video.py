@@ -198,6 +198,29 @@ def test_corrupt_packets_are_skipped_and_noted(tmp_path: Path) -> None:
     assert log.faults == ["a corrupt frame at 0.28 s skipped"]
 
 
+def test_frames_made_from_damaged_ones_are_told_up_to_the_next_keyframe(tmp_path: Path) -> None:
+    options = {"g": "10", "bf": "0", "x264-params": "scenecut=0"}
+    path = write_video(tmp_path / "v.mp4", range(40), options=options)
+    good = [f.image for f in open_log(path)]
+    with av.open(str(path)) as file:
+        spans = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    at, size = spans[13]
+    data[at + 5 : at + size] = bytes(size - 5)
+    path.write_bytes(data)
+    log = open_log(path)
+    frames = list(log)
+    assert [f.index for f in frames] == [i for i in range(40) if i != 13]
+    assert log.faults == ["a corrupt frame at 0.52 s skipped"]
+    told = [f.index for f in frames if f.damage]
+    assert told == list(range(14, 20)) and "up to the next keyframe" in frames[13].damage
+    wrong = [f.index for f in frames if (f.image != good[f.index]).any()]
+    assert set(wrong) <= set(told) and wrong
+    for start_s in (0.0, 0.6, 0.76, 0.8):  # the same from wherever one begins
+        part = [f.index for f in open_log(path, start_s=start_s) if f.damage]
+        assert part == [i for i in told if i >= start_s * 25]
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_damage_never_raises(b_frames: Path, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -17,7 +17,7 @@ from tools.cli import main
 from tools.find import Match, merge
 from tools.find_condition import parse_condition
 from tools.score_plans import score_row
-from tools.view.video import VideoWriter
+from tools.view.video import VideoWriter, join_videos
 
 COLUMNS = {"ttc_s": 'f."ttc_s"', "class": 'o."class"', "t_s": 'f."t_s"', "has_path": "f.p"}
 
@@ -177,6 +177,28 @@ def test_clips_hold_the_moment_and_its_margin_to_the_frame(runs, tmp_path):
     nearest = [int(np.abs(whole - f.image.mean()).argmin()) for f in frames]
     assert nearest == list(range(8, 17))
     assert [f.t_ns for f in frames] == [n * 100_000_000 for n in range(9)]
+
+
+def test_clips_behind_a_clock_that_was_set_hold_the_moment_too(tmp_path):
+    """Of the overlay's pauses only a second is left."""
+    pytest.importorskip("duckdb")
+    run, parts = write_run(tmp_path / "runs" / "set", {}), []
+    rows = [json.loads(x) for x in (run / "record.jsonl").read_text().splitlines()]
+    for row in rows[12:]:
+        row["t_ns"] += 10**15
+    (run / "record.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    for first, end in ((0, 12), (12, 30)):
+        path = tmp_path / f"{first}.mp4"
+        with VideoWriter(path, 64, 32, 10.0, plain=True) as video:
+            for n in range(first, end):
+                video.write(np.full((32, 64, 3), 8 * n, np.uint8), rows[n]["t_ns"])
+        parts.append((path, rows[first]["t_ns"]))
+    join_videos(parts, run / "overlay.mp4")
+    for frame in (4, 20):
+        clips = tmp_path / f"c{frame}"
+        (m,) = find(run, f"frame = {frame}", tmp_path, "--clips", str(clips), "--margin", "0.1")
+        grey = [f.image.mean() for f in open_log(clips / m["clip"])]
+        assert grey == pytest.approx([8 * n for n in range(frame - 1, frame + 2)], abs=3)
 
 
 def test_a_clip_at_the_beginning_is_not_longer_than_the_video(runs, tmp_path):

@@ -331,6 +331,14 @@ def fleet_run(tmp_path_factory):
     return folder / "out", argv, code
 
 
+def test_a_name_that_plays_on_the_terminal_is_printed_without_effect(tmp_path, capsys):
+    (tmp_path / "bad\x1b[31m.mp4").write_bytes(b"no video")
+    argv = [str(tmp_path / "*.mp4"), str(tmp_path / "no.mp4"), "--out", str(tmp_path / "out")]
+    assert main(["replay", *argv, "--jobs", "1"]) == 2
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and "bad?[31m.mp4: " in said.err
+
+
 def test_a_fleet_writes_a_folder_for_each_log_and_a_page(fleet_run):
     out, _, code = fleet_run
     assert code == 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from data.errors import InputError
 from data.synthetic.drive import SyntheticDrive
 from tools.cli import main
-from tools.faults import codes
+from tools.faults import codes, of_log
 from tools.feed import feed
 from tools.inject import KINDS, Injected, InjectedLog, load_faults
 from tools.sources import LoopedLog
@@ -40,6 +41,35 @@ def seen(*faults: Injected, frames: int = 12) -> dict[int, list[str]]:
     """Frame index -> codes, of frames with faults."""
     items = fed(*faults, frames=frames)
     return {f.frame.index: codes(f.faults) for f in items if f.frame and f.faults}
+
+
+def test_pictures_made_from_damaged_ones_are_named_and_not_used():
+    class Smeared(Drive):
+        def __iter__(self):
+            for f in super().__iter__():
+                yield replace(f, damage="made from others" if 3 <= f.index < 6 else "")
+
+    items = [f for f in feed(Smeared()) if f.frame]
+    told = {f.frame.index: (f.faults, f.unusable) for f in items if f.faults or f.unusable}
+    text = "damaged: made from others"
+    assert told == dict.fromkeys((3, 4, 5), ((text,), text))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("3 corrupt frames at 1.20 s skipped", "corrupt"),
+        ("frame 7 is damaged: a.png skipped", "corrupt"),
+        ("frame 7 is cut short: a.png skipped", "corrupt"),
+        ("frame 7 is 60000x60000, above 100 megapixels: a.png skipped", "corrupt"),
+        ("frame 2 is malformed: skipped", "corrupt"),
+        ("video cut short: 3 of 9 frames decoded (0.12 of 0.36 s)", "cut-short"),
+        ("frame 7 is 64x48, not 60x48: a.png", "size"),
+        ("timestamps.txt not used: 3 lines for 4 images", "source"),
+    ],
+)
+def test_what_logs_say_has_a_code(text, code):
+    assert of_log(text) == f"{code}: {text}"
 
 
 def test_without_faults_nothing_is_found():

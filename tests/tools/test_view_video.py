@@ -12,7 +12,7 @@ import pytest
 
 from data.errors import InputError
 from tools.view import VideoWriter
-from tools.view.video import _blank, _fill
+from tools.view.video import _blank, _fill, join_videos
 
 
 def picture(index: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -107,6 +107,23 @@ def test_pictures_of_another_size_are_fitted(tmp_path: Path) -> None:
 def test_times_always_increase(tmp_path: Path) -> None:
     times, _ = read(write(tmp_path / "v.mp4", [0, 40_000_000, 40_000_000, 20_000_000, 80_000_000]))
     assert [int(t * 10**6) for t in times] == [0, 40_000, 40_001, 40_002, 80_000]
+
+
+@pytest.mark.parametrize("pause_s", [599.0, 2200.0, 1e9])
+def test_pauses_that_no_picture_can_last_are_shortened(tmp_path: Path, pause_s: float) -> None:
+    starts_s = [7.0, 7.2 + pause_s, 7.4 + 2 * pause_s]
+    parts = []
+    for n, start_s in enumerate(starts_s):
+        path, t_ns = tmp_path / f"{n}.mp4", round(start_s * 1e9)
+        with VideoWriter(path, 64, 48, plain=True) as video:
+            for i in range(2):
+                video.write(picture(i), t_ns + i * 100_000_000)
+        parts.append((path, t_ns))
+    join_videos(parts, tmp_path / "v.mp4")
+    times, images = read(tmp_path / "v.mp4")
+    shown_s = pause_s + 0.1 if pause_s < 600 else 1.0
+    want = [n * (shown_s + 0.1) + s for n in range(3) for s in (0.0, 0.1)]
+    assert [float(t) for t in times] == pytest.approx(want, abs=1e-5) and len(images) == 6
 
 
 def test_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from data.types import U8
 
 _TICK_NS = 1000
 _TIME_BASE = Fraction(1, 1_000_000)
+# A clock that was set may jump by years, but no picture's length holds more than 35 minutes.
+LONG_PAUSE_S, SHORTENED_S = 600.0, 1.0
 _SUFFIXES = (".mp4", ".mov")  # Matroska would round times to milliseconds
 _BT709, _BT601, _LIMITED = 1, 6, 1
 _BITEXACT = 0x400  # FFmpeg's AVFMT_FLAG_BITEXACT
@@ -180,7 +182,8 @@ class VideoWriter:
 def join_videos(parts: Sequence[tuple[Path, int]], target: Path) -> None:
     """One video of parts by the same writer without B-frames, each shown from its time on.
 
-    Nothing is decoded or encoded: the packets are copied.
+    Nothing is decoded or encoded: the packets are copied. A part that would follow more than
+    ``LONG_PAUSE_S`` after the picture before it follows ``SHORTENED_S`` after it.
 
     Args:
         parts: files, each with the time of its first picture in ns, in order of time.
@@ -193,9 +196,12 @@ def join_videos(parts: Sequence[tuple[Path, int]], target: Path) -> None:
         with av.open(str(temporary.resolve()), "w", options={"movflags": "+faststart"}) as out:
             out.flags |= _BITEXACT
             stream: VideoStream | None = None
-            last_tick = -1
+            last_tick, left_out = -1, 0
             for path, t_ns in parts:
-                shift = max(round((t_ns - parts[0][1]) / _TICK_NS), last_tick + 1)
+                shift = max(round((t_ns - parts[0][1]) / _TICK_NS) - left_out, last_tick + 1)
+                if shift - last_tick > _ticks(LONG_PAUSE_S):
+                    left_out += shift - last_tick - _ticks(SHORTENED_S)
+                    shift = last_tick + _ticks(SHORTENED_S)
                 with av.open(str(path.resolve())) as part:
                     source = part.streams.video[0]
                     if stream is None:
@@ -205,6 +211,10 @@ def join_videos(parts: Sequence[tuple[Path, int]], target: Path) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * 1e9 / _TICK_NS)
 
 
 def _copy(

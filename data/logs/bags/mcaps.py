@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import io
+import itertools
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ _FOREIGN = (struct.error, ValueError, KeyError, TypeError, MemoryError, Overflow
 
 
 class McapStore:
-    """An MCAP file; one without a usable index is read through.
+    """An MCAP file, in order of log time; one without a usable index is read through as it lies.
 
     Raises:
         InputError: not MCAP, or the package is missing.
@@ -104,21 +106,40 @@ class McapStore:
             raise Damaged(f"damaged ({type(e).__name__})") from e
 
     def _indexed(self, file: BinaryIO, wanted: set[int]) -> Iterator[Any]:
-        """Messages of the chunks that the index says hold a wanted channel."""
-        from mcap.data_stream import ReadDataStream
-        from mcap.records import Chunk
-
-        size = file.seek(0, io.SEEK_END)
+        """Messages of the chunks that the index says hold a wanted channel, in order of log time:
+        chunks may overlap in time, so messages wait while one to come may be earlier."""
+        waiting: list[tuple[int, int, Any]] = []
+        number, held_bytes = itertools.count(), 0
         for index in self._chunks or ():
             held = index.message_index_offsets
             if held and not wanted & set(held):
                 continue
-            if index.chunk_start_offset + index.chunk_length > size:
-                raise Damaged("cut short")
-            file.seek(index.chunk_start_offset + 9)  # past the record's kind and length
-            # through a buffer of its own, so that no length within can ask for more than is there
-            record = io.BytesIO(file.read(index.chunk_length - 9))
-            yield from self._inner(Chunk.read(ReadDataStream(record)))
+            while waiting and (
+                waiting[0][0] < index.message_start_time or held_bytes > MAX_CHUNK_BYTES
+            ):
+                message = heapq.heappop(waiting)[2]
+                held_bytes -= len(message.data)
+                yield message
+            try:
+                for message in self._chunk(file, index):
+                    if message.channel_id in wanted:
+                        heapq.heappush(waiting, (message.log_time, next(number), message))
+                        held_bytes += len(message.data)
+            except Exception:  # what was read before the damage is sound
+                yield from (message for _, _, message in sorted(waiting))
+                raise
+        yield from (message for _, _, message in sorted(waiting))
+
+    def _chunk(self, file: BinaryIO, index: Any) -> Iterator[Any]:
+        from mcap.data_stream import ReadDataStream
+        from mcap.records import Chunk
+
+        if index.chunk_start_offset + index.chunk_length > file.seek(0, io.SEEK_END):
+            raise Damaged("cut short")
+        file.seek(index.chunk_start_offset + 9)  # past the record's kind and length
+        # through a buffer of its own, so that no length within can ask for more than is there
+        record = io.BytesIO(file.read(index.chunk_length - 9))
+        yield from self._inner(Chunk.read(ReadDataStream(record)))
 
     def _scanned(self, file: BinaryIO) -> Iterator[Any]:
         from mcap.records import Channel, Chunk, Message, Schema

@@ -10,6 +10,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
 from data.logs.bags.messages import Picture
+from data.logs.decoding import Wake
 from data.logs.images import decode_picture
 from data.logs.selection import MAX_IMAGE_PX
 from data.logs.upright import to_bgr
@@ -45,6 +46,7 @@ class PictureDecoder:
 
     def __init__(self) -> None:
         self._video: VideoCodecContext | None = None
+        self._wake, self._missing = Wake(), 0
 
     def __call__(self, picture: Picture) -> tuple[U8 | None, str]:
         """(h, w, 3) uint8 BGR and '', or None and what is wrong with the picture."""
@@ -69,7 +71,12 @@ class PictureDecoder:
         with suppress(av.FFmpegError):
             frames = self._video.decode(av.Packet(bytes(picture.data)))
         if not frames or frames[-1].is_corrupt:
+            self._missing += 1
             return None, "cannot be decoded, or waits for a keyframe"
+        damage = self._wake.of(frames[-1], self._missing)
+        self._missing = 0
+        if damage:
+            return None, f"is {damage}"
         if frames[-1].width * frames[-1].height > MAX_IMAGE_PX:
             return None, "is above 100 megapixels"
         return to_bgr(frames[-1])[0], ""
