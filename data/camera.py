@@ -250,7 +250,8 @@ def load_camera(path: Path) -> Camera:
     missing = [k for k in need if k not in raw]
     if unknown or missing:
         what = f"missing {', '.join(missing)}" if missing else f"unknown key {unknown[0]}"
-        raise InputError(f"camera file {path}: {what}; expected {', '.join(need)}")
+        known = f"{', '.join(need)}; optional are distortion, {', '.join(pose_keys)}"
+        raise InputError(f"camera file {path}: {what}; expected {known}")
     given = raw.get("distortion", [])
     if not isinstance(given, list):
         raise InputError(f"camera file {path}: distortion is a list of numbers, not {given!r:.60}")
@@ -263,6 +264,12 @@ def load_camera(path: Path) -> Camera:
             )
         if key.endswith("_rad") and abs(value) >= math.pi / 2:
             raise InputError(f"camera file {path}: {key} = {value} is in radians, below pi / 2")
+    for key, side in (("cx_px", "width_px"), ("cy_px", "height_px")):
+        if not -num[side] <= num[key] <= 2 * num[side]:
+            raise InputError(
+                f"camera file {path}: {key} = {num[key]:.6g} lies far outside of a picture with "
+                f"{side} = {num[side]:.6g}; expected the place of the lens's axis in it"
+            )
     distortion = np.array(given, np.float64)
     matrix = np.array(
         [[num["fx_px"], 0, num["cx_px"]], [0, num["fy_px"], num["cy_px"]], [0, 0, 1.0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -155,16 +156,25 @@ def test_faults_are_named_survived_and_counted(clip, tmp_path):
 def test_a_camera_that_disagrees_with_the_lane_lines_is_named(clip, tmp_path):
     camera = SyntheticDrive(frames=1, width_px=640, height_px=360).camera
     m = camera.matrix
-    for pitch, expected in ((camera.pitch_rad, set()), (camera.pitch_rad + 0.12, {"camera"})):
+    said = {
+        (0.0, 0.0): set(), (0.12, 0.0): {"down"}, (-0.12, 0.0): {"up"},
+        (0.0, 0.14): {"to the left"}, (0.0, -0.14): {"to the right"}, (0.0, 0.05): set(),
+    }  # fmt: skip
+    for (down, left), expected in said.items():
+        pitch = camera.pitch_rad + down
         path = tmp_path / "camera.toml"
         path.write_text(
             f"width_px = 640\nheight_px = 360\nfx_px = {m[0, 0]}\nfy_px = {m[1, 1]}\n"
             f"cx_px = {m[0, 2]}\ncy_px = {m[1, 2]}\nheight_m = 1.4\npitch_rad = {pitch}\n"
+            f"yaw_rad = {camera.yaw_rad + left}\n"
         )
         options = ("--camera", str(path), "--loop", "3", "--no-overlay")
         assert main(replay(clip, tmp_path, *options)) == 0
         summary = json.loads((tmp_path / "summary.json").read_text())
-        assert set(summary["faults"]) == expected
+        assert set(summary["faults"]) == ({"camera"} if expected else set())
+        faults = {f for row in rows(tmp_path) for f in row["faults"]}
+        ways = {re.search(r"degrees further (.*) than the lane lines", f)[1] for f in faults}
+        assert ways == expected
 
 
 def test_realtime_skips_frames_and_falls_back(clip, tmp_path, monkeypatch):
