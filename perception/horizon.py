@@ -56,6 +56,8 @@ class HorizonConfig:
         min_estimates: frames needed to be confident.
         max_std_deg: (yaw, pitch) greatest uncertainty to be confident.
         every: once confident, only every so-manieth frame is looked at.
+        recent, turned_deg: when so many of the newest estimates agree on a pitch that is so far off
+            that of all, the camera has turned, and only they are kept; hills make up to about 2.
         settled, seldom: from so many estimates on, of which one more moves the median little, only
             every ``seldom``-th.
     """
@@ -77,6 +79,8 @@ class HorizonConfig:
     min_estimates: int = 3
     max_std_deg: tuple[float, float] = (1.5, 1.0)
     every: int = 3
+    recent: int = 8
+    turned_deg: float = 3.0
     settled: int = 20
     seldom: int = 9
 
@@ -263,6 +267,7 @@ class VanishingPointFilter:
         self._estimates: deque[tuple[float, float, float, float]] = deque(maxlen=_KEEP)
         self._calls = 0
         self._now = self._combined()
+        self.turned_deg = 0.0  # nose up, found by the last update
 
     def update(self, surfaces: Surfaces) -> VanishingPoint:
         """Take in one frame's lane lines, which cover the whole image."""
@@ -270,12 +275,29 @@ class VanishingPointFilter:
         due = not self._now.confident
         due = due or self._calls % (config.seldom if settled else config.every) == 0
         self._calls += 1
+        self.turned_deg = 0.0
         if due:
             found = estimate(surfaces, self._size_px, self.config)
             if found is not None:
                 self._estimates.append(found)
+                self.turned_deg = self._turned_deg()
+                if self.turned_deg:
+                    for _ in range(len(self._estimates) - self.config.recent):
+                        self._estimates.popleft()
                 self._now = self._combined()
         return self._now
+
+    def _turned_deg(self) -> float:
+        """How far the camera has turned up, by the newest estimates; 0 if it did not."""
+        config, px = self.config, _px_per_deg(self._size_px)
+        values = np.array(self._estimates, np.float64)
+        if len(values) < config.settled + config.recent or not self._now.confident:
+            return 0.0
+        newest = values[-config.recent :, 1]
+        off = newest - float(np.median(values[: -config.recent, 1]))
+        if np.abs(off).min() <= px * config.turned_deg or np.ptp(off) > px * config.turned_deg:
+            return 0.0
+        return float(np.median(off)) / px
 
     def _combined(self) -> VanishingPoint:
         config, px = self.config, _px_per_deg(self._size_px)

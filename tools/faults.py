@@ -9,7 +9,8 @@ Codes:
   second is), ``time-back``, ``size`` (another size than the first frame's);
 - of the file: ``corrupt`` (frames that could not be decoded before this one), ``cut-short``,
   ``source`` (anything else);
-- of the stack: ``camera`` (the given camera disagrees with the lane lines),
+- of the stack: ``camera`` (the given camera disagrees with the lane lines, or the
+  assumed one has turned),
   ``perception-failed``, ``plan-failed``, ``deadline`` and ``skipped`` (with --realtime).
 
 After ``black``, ``white``, ``damaged``, ``covered``, ``repeated``, ``frozen`` and

@@ -83,7 +83,8 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--checkpoint", type=_from_one, default=100, metavar="N",
-        help="frames between two checkpoints (%(default)s)",
+        help="frames between two checkpoints (%(default)s); the overlay is cut there, so that its "
+        "bytes depend on it",
     )  # fmt: skip
 
 

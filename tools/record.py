@@ -84,12 +84,14 @@ def _plan(p: Plan, on_drivable: float | None) -> str:
 
 
 def _own_motion(e: EgoMotion) -> dict[str, Any]:
+    # a log gives 0 as the deviation of what it does not know too
+    speed, turn = rounded(e.speed_mps, 2), rounded(e.yaw_rate_radps, 4)
     return {
         "source": "pictures" if e.estimated else "log",
-        "speed_mps": rounded(e.speed_mps, 2),
-        "speed_std_mps": rounded(e.speed_std_mps, 2),
-        "yaw_rate_radps": rounded(e.yaw_rate_radps, 4),
-        "yaw_rate_std_radps": rounded(e.yaw_rate_std_radps, 4),
+        "speed_mps": speed,
+        "speed_std_mps": None if speed is None else rounded(e.speed_std_mps, 2),
+        "yaw_rate_radps": turn,
+        "yaw_rate_std_radps": None if turn is None else rounded(e.yaw_rate_std_radps, 4),
     }
 
 

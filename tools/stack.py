@@ -78,6 +78,7 @@ class CameraSource:
     _current: Camera | None = None
     _at: tuple[float, float] = (0.0, 0.0)
     _note: str = ""
+    fault: str = ""  # found by the last ``refined``
 
     def of(self, frame: Frame) -> Camera:
         """The camera of a frame: that given, the log's own, or one assumed and turned so far.
@@ -121,9 +122,16 @@ class CameraSource:
 
     def refined(self, camera: Camera, surfaces: Surfaces) -> Camera:
         """An assumed camera, turned after what the lane lines say; a given one as it is."""
+        self.fault = ""
         if self._filter is None:
             return camera
         vp = self._filter.update(surfaces)
+        if up_deg := self._filter.turned_deg:
+            way = "up" if up_deg > 0 else "down"
+            self.fault = (
+                f"camera: it has turned {abs(up_deg):.1f} degrees {way}, the lane lines say; its "
+                "horizon is estimated anew"
+            )
         moved = max(abs(vp.u_px - self._at[0]), abs(vp.v_px - self._at[1]))
         if vp.confident and moved > _CAMERA_STEP * camera.height_px:
             self._at = (vp.u_px, vp.v_px)
@@ -315,6 +323,7 @@ class Stack:
             faults += [fault] if fault else []
         else:
             refined = self.camera.refined(camera, surfaces)
+            faults += [self.camera.fault] if self.camera.fault else []
             if refined is not camera:
                 self.tracker.turn_camera(camera, refined)
                 camera = refined

@@ -94,6 +94,27 @@ def test_filter_converges_and_says_so() -> None:
     assert last.std_u_px < first.std_u_px < 4.0 * PX_PER_DEG
 
 
+@pytest.mark.parametrize("turn_deg", [-6.0, 5.0])
+def test_a_camera_that_turns_is_noticed_and_estimated_anew(turn_deg: float) -> None:
+    before, after, turned = camera(1, 1), camera(1 + turn_deg, 1), []
+    points = VanishingPointFilter(*SIZE)
+    for cam, frames in ((before, 300), (after, 120)):
+        for n in range(frames):
+            found = points.update(lane_map(cam))
+            if points.turned_deg:
+                turned.append((n, points.turned_deg))
+        assert_close((found.u_px, found.v_px), cam, 0.4)
+    assert len(turned) == 1 and turned[0][0] <= 8 * 9
+    assert turned[0][1] == pytest.approx(-turn_deg, abs=0.3)  # a camera's pitch is nose down
+
+
+def test_a_hill_is_no_turn_of_the_camera() -> None:
+    points = VanishingPointFilter(*SIZE)
+    for n in range(600):
+        points.update(lane_map(camera(2.0 * math.sin(n / 60), 4 * math.sin(n / 40))))
+        assert points.turned_deg == 0
+
+
 @pytest.mark.parametrize("radius_m", [-300, 300, 600])
 def test_curve_disturbs_little(radius_m: float) -> None:
     cam = camera(1, -1)

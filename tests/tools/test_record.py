@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
 from data.camera import Camera
-from data.types import Detections, Plan, PlanStatus, Scene, StepRecord, Surfaces, Tracks
+from data.types import Detections, EgoMotion, Plan, PlanStatus, Scene, StepRecord, Surfaces, Tracks
 from tools.record import SCHEMA, record_line, timing_line
 
 
@@ -64,3 +65,11 @@ def test_times_stand_apart_from_the_record():
     assert json.loads(timing_line(r)) == {
         "index": 3, "stage_ms": {"network": 12.346}, "deadline_missed": False,
     }  # fmt: skip
+
+
+def test_the_deviation_of_what_is_not_known_is_null():
+    plain = record(Plan.none(PlanStatus.BLOCKED, "vehicle ahead"))
+    for ego, known in ((EgoMotion(3.0, np.nan), (0, None)), (EgoMotion(np.nan, 0.1), (None, 0))):
+        scene = replace(plain.scene, ego=ego)
+        motion = json.loads(record_line(replace(plain, scene=scene)))["own_motion"]
+        assert (motion["speed_std_mps"], motion["yaw_rate_std_radps"]) == known

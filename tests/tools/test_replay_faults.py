@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -11,13 +12,16 @@ import time
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from data.synthetic.drive import SyntheticDrive
-from data.types import PlanStatus
+from data.types import Frame, PlanStatus
 from perception.runtime import load_model
+from tests.perception.test_horizon import camera as road_camera
+from tests.perception.test_horizon import lane_map
 from tools.cli import main
-from tools.stack import Stack
+from tools.stack import CameraSource, Stack
 
 FRAMES = 22
 
@@ -256,3 +260,16 @@ def test_golden_replay(tmp_path):
         f"{text}\nThe built-in drive is replayed otherwise than before. Where that is meant, renew "
         "the record with: python -m tools.golden (it prints the difference)"
     )
+
+
+def test_an_assumed_camera_that_turns_is_named_once_and_estimated_anew():
+    source, named = CameraSource(), {}
+    frame = Frame(np.zeros((720, 1280, 3), np.uint8), 0, 0)
+    for n in range(420):
+        lanes = lane_map(road_camera(1.0 if n < 300 else 6.0, 1.0))
+        now = source.refined(source.of(frame), lanes)
+        if source.fault:
+            named[n] = source.fault
+    assert len(named) == 1 and 300 < min(named) < 380
+    assert "camera: it has turned 5.0 degrees down" in named[min(named)]
+    assert math.degrees(now.pitch_rad) == pytest.approx(6.0, abs=0.4)
