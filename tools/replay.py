@@ -354,7 +354,7 @@ def _print(s: dict[str, Any], out: Path, *more: Path | None) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"{s['frames']} frames at {s['frames_per_second']} frames/s, {s['tracks']} objects "
-        f"tracked, {s['plans_ok']} frames with a path ahead"
+        f"tracked, plan OK in {s['plans_ok']}"
     )
     if "blur_note" in s:
         print(s["blur_note"])
