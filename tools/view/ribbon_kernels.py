@@ -22,9 +22,12 @@ def edges(path: Array, half_m: float, spacing_m: float, most: int) -> Array:
     """
     points, along, count = np.empty((len(path), 4)), np.zeros(len(path)), 0
     for i in range(len(path)):
-        if not np.isfinite(path[i]).all():
+        known = True
+        for k in range(4):
+            points[count, k] = path[i, k]
+            known = known and np.isfinite(path[i, k])
+        if not known:
             continue
-        points[count] = path[i]
         if count:
             a, b = points[count - 1], points[count]
             along[count] = along[count - 1] + np.hypot(b[0] - a[0], b[1] - a[1])
@@ -41,9 +44,13 @@ def edges(path: Array, half_m: float, spacing_m: float, most: int) -> Array:
             behind += 1
         apart = along[behind + 1] - along[behind]
         share = min((at - along[behind]) / apart, 1.0) if apart > 0 else 0.0
-        x, y, yaw, speed = points[behind] + share * (points[behind + 1] - points[behind])
-        left_x, left_y = -np.sin(yaw) * half_m, np.cos(yaw) * half_m
-        out[n] = x + left_x, y + left_y, x - left_x, y - left_y, speed
+        a, b = points[behind], points[behind + 1]
+        yaw = a[2] + share * (b[2] - a[2])
+        aside = -np.sin(yaw) * half_m, np.cos(yaw) * half_m
+        for k in range(2):
+            middle = a[k] + share * (b[k] - a[k])
+            out[n, k], out[n, 2 + k] = middle + aside[k], middle - aside[k]
+        out[n, 4] = a[3] + share * (b[3] - a[3])
     return out
 
 
@@ -175,8 +182,9 @@ def paint_ribbon(
         for k in range(2):
             quads[drawn, 0, k], quads[drawn, 1, k] = edges[n, k], edges[n + 1, k]
             quads[drawn, 2, k], quads[drawn, 3, k] = edges[n + 1, 2 + k], edges[n, 2 + k]
-            low[k] = min(low[k], quads[drawn, :, k].min())
-            high[k] = max(high[k], quads[drawn, :, k].max())
+            for corner in range(4):
+                low[k] = min(low[k], quads[drawn, corner, k])
+                high[k] = max(high[k], quads[drawn, corner, k])
         names[drawn] = levels[n]
         drawn += 1
         if levels[n] // 16 != before:
@@ -187,8 +195,10 @@ def paint_ribbon(
         right = max(min(int(np.ceil(high[0])) + 1, width), left)
         bottom = max(min(int(np.ceil(high[1])) + 1, height), top)
         mask = np.zeros((bottom - top, right - left), np.uint8)
-        quads[:drawn, :, 0] -= left
-        quads[:drawn, :, 1] -= top
+        for n in range(drawn):
+            for corner in range(4):
+                quads[n, corner, 0] -= left
+                quads[n, corner, 1] -= top
         fill_quads(mask, quads[:drawn], names)
         blend_where(rows, mask, top, left, colours, share)
     return count
