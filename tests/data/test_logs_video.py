@@ -185,14 +185,19 @@ def test_cut_short_video_gives_frames_up_to_the_cut(b_frames: Path, tmp_path: Pa
     assert len(list(log)) == 13 and log.faults == []
 
 
-def test_corrupt_packets_are_skipped_and_noted(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "v.avi", range(40), "mjpeg", pix_fmt="yuvj420p")
+def spoil_packet(path: Path, number: int, kept: int) -> None:
+    """Zero a packet in place but for its first ``kept`` bytes."""
     with av.open(str(path)) as file:
         spans = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
-    at, size = spans[7]
-    data[at + 20 : at + size] = bytes(size - 20)
+    at, size = spans[number]
+    data[at + kept : at + size] = bytes(size - kept)
     path.write_bytes(data)
+
+
+def test_corrupt_packets_are_skipped_and_noted(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.avi", range(40), "mjpeg", pix_fmt="yuvj420p")
+    spoil_packet(path, 7, kept=20)
     log = open_log(path)
     assert [f.index for f in log] == [i for i in range(40) if i != 7]
     assert log.faults == ["a corrupt frame at 0.28 s skipped"]
@@ -202,12 +207,7 @@ def test_frames_made_from_damaged_ones_are_told_up_to_the_next_keyframe(tmp_path
     options = {"g": "10", "bf": "0", "x264-params": "scenecut=0"}
     path = write_video(tmp_path / "v.mp4", range(40), options=options)
     good = [f.image for f in open_log(path)]
-    with av.open(str(path)) as file:
-        spans = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
-    data = bytearray(path.read_bytes())
-    at, size = spans[13]
-    data[at + 5 : at + size] = bytes(size - 5)
-    path.write_bytes(data)
+    spoil_packet(path, 13, kept=5)
     log = open_log(path)
     frames = list(log)
     assert [f.index for f in frames] == [i for i in range(40) if i != 13]

@@ -179,14 +179,21 @@ def fill_shapes(image: Array, shapes: Array, colours: Array) -> None:
 
 
 @compiled
-def _cover_row(shape: Array, y: float, cover: Array, left: int, right: int) -> None:
-    """Add how much of each pixel of a line at ``y`` lies in a convex shape."""
+def across(shape: Array, y: float) -> tuple[float, float]:
+    """Where a line at ``y`` enters and leaves a convex ``shape`` (k, 2); inf, -inf if nowhere."""
     first, last = np.inf, -np.inf
     for k in range(len(shape)):
         a, b = shape[k], shape[(k + 1) % len(shape)]
         if (a[1] <= y) != (b[1] <= y):
             x = a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
             first, last = min(first, x), max(last, x)
+    return first, last
+
+
+@compiled
+def _cover_row(shape: Array, y: float, cover: Array, left: int, right: int) -> None:
+    """Add how much of each pixel of a line at ``y`` lies in a convex shape."""
+    first, last = across(shape, y)
     for u in range(left, right + 1):
         cover[u] += max(min(last, u + 0.5) - max(first, u - 0.5), 0.0)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import compiled
+from tools.view.mark_kernels import across
 
 Array = NDArray[Any]
 
@@ -90,12 +91,7 @@ def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
     for q in range(len(quads)):
         low, high = quads[q, :, 1].min(), quads[q, :, 1].max()
         for v in range(max(int(np.ceil(low)), 0), min(int(np.floor(high)), rows - 1) + 1):
-            first, last = np.inf, -np.inf
-            for k in range(4):
-                a, b = quads[q, k], quads[q, (k + 1) % 4]
-                if (a[1] <= v) != (b[1] <= v):
-                    u = a[0] + (v - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
-                    first, last = min(first, u), max(last, u)
+            first, last = across(quads[q], v)
             if first <= last:
                 for u in range(
                     max(int(np.ceil(first)), 0), min(int(np.floor(last)), columns - 1) + 1

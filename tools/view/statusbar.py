@@ -20,7 +20,6 @@ from tools.view.draw import (
     put_text,
     text_width_px,
 )
-from tools.view.marks import Text, put_texts
 
 _SEPARATOR = "  ·  "
 
@@ -66,18 +65,14 @@ def draw_status(
     pill = str(plan.status).replace("_", " ")
     pill_end = 3 * gap + text_width_px(pill, size, True)
     bar[first - row // 2 + 1 : first + row // 2, gap:pill_end] = colour
+    put_text(bar, pill, 2 * gap, first, size, ink_on(colour), bold=True)
     target = target_speed_mps(plan)
     speed = f"{target * 3.6:.0f} km/h" if target > 0.1 or plan.status is PlanStatus.OK else "stop"
     left = width - gap - text_width_px(speed, size, True)
-    before = left - text_width_px("target ", size)
-    reason = elided(plan.reason, size, before - 2 * gap - pill_end)
-    texts = [
-        Text(pill, 2 * gap, first, size, ink_on(colour), bold=True),
-        Text(speed, left, first, size, WHITE, bold=True),
-        Text("target ", before, first, size, DIM),
-    ]
-    put_texts(bar, texts)
-    # new with nearly every frame, as the facts are: not worth keeping
+    put_text(bar, speed, left, first, size, WHITE, bold=True)
+    left -= text_width_px("target ", size)
+    put_text(bar, "target ", left, first, size, DIM)
+    reason = elided(plan.reason, size, left - 2 * gap - pill_end)
     put_text(bar, reason, pill_end + gap, first, size, WHITE)
     facts = [f"frame {frame.index}", f"{frame.t_ns / 1e9:.2f} s"]
     facts += [] if scene is None else [f"camera {scene.camera.source}"]
