@@ -61,12 +61,15 @@ class Player {
     }, { once: true });
     for (const name of ["play", "pause", "ended"]) video.addEventListener(name, () => this.markPlaying());
     video.addEventListener("error", () => {
+      this.boxes.note = "No video";
+      this.resize();
       if (!(this.lead instanceof VideoLead)) return this.tell("This browser cannot play the run's video; its boxes are shown in its place.");
       this.tell("The video broke off; its boxes are shown in its place.");
       video.hidden = this.boxes.bare = true;
       this.lead = new ClockLead(run, (k) => this.show(k));
       this.go(this.frame);
     });
+    this.boxes.note = "The video is loading";
     video.src = address;
   }
 

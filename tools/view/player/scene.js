@@ -6,7 +6,7 @@ const SMALL_M = [0.5, 0.5]; // lights, signs and what has no size of its own
 /** Boxes over the video, or on a bare picture where there is none. */
 class Boxes {
   constructor(canvas, run) {
-    Object.assign(this, { canvas, run, bare: true, all: false });
+    Object.assign(this, { canvas, run, bare: true, note: "No video", all: false });
     this.size = run.size_px;
   }
 
@@ -68,7 +68,7 @@ class Boxes {
   /** Why there is no picture. */
   drawNote(g) {
     g.fillStyle = "#77828f"; g.font = `12px ${FONT}`; g.textBaseline = "alphabetic"; g.textAlign = "left";
-    g.fillText("No video: boxes as the record has them", 10, this.canvas.clientHeight - 10);
+    g.fillText(`${this.note}: boxes as the record has them`, 10, this.canvas.clientHeight - 10);
   }
 
   /** The video has names of its own: only the chosen one is written over it. */
