@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -169,3 +170,23 @@ def test_sources_that_cannot_be_opened(source: str, says: str) -> None:
     with pytest.raises(InputError) as caught:
         open_log(source, live=True)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_frames_of_a_stream_made_from_damaged_ones_are_told() -> None:
+    """K is a keyframe, P is made from those before it, C comes corrupt, E cannot be decoded."""
+
+    def decode(packet: SimpleNamespace | None) -> list[SimpleNamespace]:
+        assert packet is not None
+        if packet.kind == "E":
+            raise av.InvalidDataError(1, "spoilt")
+        return [SimpleNamespace(width=8, height=8, is_corrupt=packet.kind == "C",
+                                key_frame=packet.kind == "K", number=packet.dts)]  # fmt: skip
+
+    log = live.LiveLog.__new__(live.LiveLog)
+    packets = [SimpleNamespace(kind=k, dts=n, size=1) for n, k in enumerate("KPEPPKPCPKP")]
+    log.faults = []
+    log._container = SimpleNamespace(demux=lambda _: packets)  # type: ignore[assignment]
+    log._stream = SimpleNamespace(codec_context=SimpleNamespace(decode=decode))  # type: ignore
+    came = {frame.number: damage for frame, damage in log._decode()}  # type: ignore[attr-defined]
+    assert list(came) == [0, 1, 3, 4, 5, 6, 8, 9, 10]
+    assert [n for n, damage in came.items() if damage] == [3, 4, 8]
