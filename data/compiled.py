@@ -9,6 +9,9 @@ from typing import Any
 
 from numba import njit
 
+# C code never calls a kernel: without the entry for it there is less to compile
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """``njit(cache=True)``, and without the cache where none can be written.
@@ -18,9 +21,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     as NumPy does.
     """
     try:
-        kernel = njit(cache=True, nogil=True, error_model="numpy")(function)
+        kernel = njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:
-        return njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
     # Numba only watches the kernel's own module, but constants and helpers come from its neighbours
     index = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
     if index is not None and hasattr(index, "_source_stamp"):

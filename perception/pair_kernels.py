@@ -13,6 +13,43 @@ Array = NDArray[Any]
 
 
 @compiled
+def _times(a: Array, b: Array) -> Array:
+    """``a @ b`` of (3, 3) matrices; numba's own calls BLAS, which takes longer to compile and, for
+    so few numbers, to run."""
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                out[i, j] += a[i, k] * b[k, j]
+    return out
+
+
+@compiled
+def solved(matrix: Array, right: Array, out: Array) -> bool:
+    """Solve ``matrix @ out = right`` into ``out`` (n,) by Cholesky's decomposition; False where the
+    matrix (n, n) is not symmetric and positive definite."""
+    n = len(right)
+    low = np.zeros((n, n))
+    for i in range(n):
+        for j in range(i + 1):
+            left = matrix[i, j]
+            for k in range(j):
+                left -= low[i, k] * low[j, k]
+            if i == j and not left > 0:
+                return False
+            low[i, j] = left**0.5 if i == j else left / low[j, j]
+        out[i] = right[i]
+        for k in range(i):
+            out[i] -= low[i, k] * out[k]
+        out[i] /= low[i, i]
+    for i in range(n - 1, -1, -1):
+        for k in range(i + 1, n):
+            out[i] -= low[k, i] * out[k]
+        out[i] /= low[i, i]
+    return True
+
+
+@compiled
 def _rotation(axis: Array, angle: float) -> Array:
     """(3, 3) right-handed about a unit vector."""
     x, y, z = axis
@@ -30,7 +67,7 @@ def turned_by(axes: Array, motion: Array) -> Array:
     """(3, 3) from the first camera's axes to those of the second, its ``axes`` (3, 3) ahead, left
     and up as rows."""
     about_up, about_left = _rotation(axes[2], -motion[1]), _rotation(axes[1], -motion[2])
-    return about_left @ _rotation(axes[0], -motion[3]) @ about_up
+    return _times(_times(about_left, _rotation(axes[0], -motion[3])), about_up)
 
 
 @compiled
@@ -77,7 +114,10 @@ def linearised(
         axes: (3, 3) ahead, left and up as rows, in axes of the camera.
         turned: (3, 3) from the first camera's axes to the second's; shift: (3,) its way.
     """
-    gone = turned @ shift
+    gone = np.zeros(3)
+    for a in range(3):
+        for b in range(3):
+            gone[a] += turned[a, b] * shift[b]
     for i in range(len(first)):
         p = first[i]
         down = -(p[0] * axes[2, 0] + p[1] * axes[2, 1] + p[2] * axes[2, 2])
@@ -154,7 +194,7 @@ def fitted(
     further than ``most_rad`` at once; leaves ``slope``, ``size``, ``scale`` and ``normal`` of the
     last round, see ``linearised`` and ``weighed``. ``prior``: (4,) weights of no motion. ``x`` is
     NaN where the points are no numbers."""
-    error, pull = np.zeros((len(first), 2)), np.empty(4)
+    error, pull, step = np.zeros((len(first), 2)), np.empty(4), np.empty(4)
     for _ in range(rounds):
         turned, shift = turned_by(axes, x), shifted_by(axes, forward_m, x)
         linearised(first, second, on_road, axes, height_m, forward_m, turned, shift, error, slope)
@@ -166,10 +206,10 @@ def fitted(
             error, slope, on_road, focal_px, least_px, road_share, other_share, size, scale,
             normal, pull,
         )  # fmt: skip
-        if not (np.isfinite(normal).all() and np.isfinite(pull).all()):
-            x[:] = np.nan  # what cannot be solved is an error to numba
+        known = np.isfinite(normal).all() and np.isfinite(pull).all()
+        if not (known and solved(normal, pull, step)):
+            x[:] = np.nan
             break
-        step = np.linalg.solve(normal, pull)
         longest = 0.0
         for k in range(4):
             if k:

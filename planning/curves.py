@@ -39,11 +39,6 @@ def _positive(angle: float) -> float:
 
 
 @compiled
-def _put(out: F64, i: int, steer: float, length: float) -> None:
-    out[i, 0], out[i, 1] = steer, length
-
-
-@compiled
 def dubins_word(k: int, x: float, y: float, phi: float, out: F64) -> float:
     """Length of the ``k``-th Dubins word, inf where it does not exist; its parts in ``out``.
 
@@ -64,15 +59,15 @@ def dubins_word(k: int, x: float, y: float, phi: float, out: F64) -> float:
         u = math.sqrt(u2)
         t = _positive(math.atan2(dy, dx) + math.atan2(2.0, u))
         v = _positive(t - phi)
-        _put(out, 1, 0.0, u)
-        _put(out, 2, -side, v)
+        out[1, 0], out[1, 1] = 0.0, u
+        out[2, 0], out[2, 1] = -side, v
     else:
         dx, dy = x - sin, y - 1.0 + cos
         u, angle = math.hypot(dx, dy), math.atan2(dy, dx)
         if k % 3 == 0:
             t = _positive(angle)
             v = _positive(phi - t)
-            _put(out, 1, 0.0, u)
+            out[1, 0], out[1, 1] = 0.0, u
         else:
             if u > 4.0:
                 return math.inf
@@ -80,9 +75,9 @@ def dubins_word(k: int, x: float, y: float, phi: float, out: F64) -> float:
             u = _TURN - 2 * half
             t = _positive(angle - half + _PI)
             v = _positive(phi - t + u)
-            _put(out, 1, -side, u)
-        _put(out, 2, side, v)
-    _put(out, 0, side, t)
+            out[1, 0], out[1, 1] = -side, u
+        out[2, 0], out[2, 1] = side, v
+    out[0, 0], out[0, 1] = side, t
     return t + u + v
 
 
@@ -112,9 +107,9 @@ def _straight_words(base: int, x: float, y: float, phi: float, out: F64) -> bool
         u = math.sqrt(u2)
         t = _wrapped(math.atan2(dy, dx) + math.atan2(2.0, u))
         v = _wrapped(t - phi)
-    _put(out, 0, 1.0, t)
-    _put(out, 1, 0.0, u)
-    _put(out, 2, 1.0 if base == 0 else -1.0, v)
+    out[0, 0], out[0, 1] = 1.0, t
+    out[1, 0], out[1, 1] = 0.0, u
+    out[2, 0], out[2, 1] = 1.0 if base == 0 else -1.0, v
     return t >= -_ZERO and v >= -_ZERO
 
 
@@ -128,9 +123,9 @@ def _three_arcs(base: int, x: float, y: float, phi: float, out: F64) -> bool:
     u = -2.0 * math.asin(far / 4.0)
     t = _wrapped(math.atan2(dy, dx) + u / 2 + _PI)
     v = _wrapped(phi - t + u)
-    _put(out, 0, 1.0, t if base == 2 else v)
-    _put(out, 1, -1.0, u)
-    _put(out, 2, 1.0, v if base == 2 else t)
+    out[0, 0], out[0, 1] = 1.0, t if base == 2 else v
+    out[1, 0], out[1, 1] = -1.0, u
+    out[2, 0], out[2, 1] = 1.0, v if base == 2 else t
     return t >= -_ZERO and u <= _ZERO
 
 
@@ -145,10 +140,10 @@ def _four_arcs(base: int, x: float, y: float, phi: float, out: F64) -> bool:
     u = math.acos(rho) if base == 4 else -math.acos(rho)
     second = -u if base == 4 else u
     t, v = _tau_omega(u, second, xi, eta, phi)
-    _put(out, 0, 1.0, t)
-    _put(out, 1, -1.0, u)
-    _put(out, 2, 1.0, second)
-    _put(out, 3, -1.0, v)
+    out[0, 0], out[0, 1] = 1.0, t
+    out[1, 0], out[1, 1] = -1.0, u
+    out[2, 0], out[2, 1] = 1.0, second
+    out[3, 0], out[3, 1] = -1.0, v
     if base == 4:
         return t >= -_ZERO and v <= _ZERO
     return u >= -_PI / 2 and t >= -_ZERO and v >= -_ZERO
@@ -175,15 +170,15 @@ def _arcs_and_straight(base: int, x: float, y: float, phi: float, out: F64) -> b
         v = _wrapped(t + _PI / 2 - phi)
     last = 1.0 if base % 2 == 0 else -1.0
     if base < 8:
-        _put(out, 0, 1.0, t)
-        _put(out, 1, -1.0, -_PI / 2)
-        _put(out, 2, 0.0, u)
-        _put(out, 3, last, v)
+        out[0, 0], out[0, 1] = 1.0, t
+        out[1, 0], out[1, 1] = -1.0, -_PI / 2
+        out[2, 0], out[2, 1] = 0.0, u
+        out[3, 0], out[3, 1] = last, v
     else:
-        _put(out, 0, last, v)
-        _put(out, 1, 0.0, u)
-        _put(out, 2, -1.0, -_PI / 2)
-        _put(out, 3, 1.0, t)
+        out[0, 0], out[0, 1] = last, v
+        out[1, 0], out[1, 1] = 0.0, u
+        out[2, 0], out[2, 1] = -1.0, -_PI / 2
+        out[3, 0], out[3, 1] = 1.0, t
     return t >= -_ZERO and u <= _ZERO and v <= _ZERO
 
 
@@ -197,11 +192,11 @@ def _five_parts(x: float, y: float, phi: float, out: F64) -> bool:
     u = 4.0 - math.sqrt(rho * rho - 4.0)
     t = _wrapped(math.atan2((4.0 - u) * xi - 2.0 * eta, -2.0 * xi + (u - 4.0) * eta))
     v = _wrapped(t - phi)
-    _put(out, 0, 1.0, t)
-    _put(out, 1, -1.0, -_PI / 2)
-    _put(out, 2, 0.0, u)
-    _put(out, 3, 1.0, -_PI / 2)
-    _put(out, 4, -1.0, v)
+    out[0, 0], out[0, 1] = 1.0, t
+    out[1, 0], out[1, 1] = -1.0, -_PI / 2
+    out[2, 0], out[2, 1] = 0.0, u
+    out[3, 0], out[3, 1] = 1.0, -_PI / 2
+    out[4, 0], out[4, 1] = -1.0, v
     return u <= _ZERO and t >= -_ZERO and v >= -_ZERO
 
 

@@ -37,7 +37,7 @@ def _downhill(to_go: F64, side: float, start: F64, goal: F64) -> F64:
     at = np.array([int(start[1] / side) + 1, int(start[0] / side) + 1])
     end = np.array([int(goal[1] / side) + 1, int(goal[0] / side) + 1])
     out = np.empty((to_go.size + 2, 2))
-    out[0] = start[:2]
+    out[0, 0], out[0, 1] = start[0], start[1]
     n = 1
     while (at != end).any():
         best, r, c = 0.0, 0, 0
@@ -55,7 +55,7 @@ def _downhill(to_go: F64, side: float, start: F64, goal: F64) -> F64:
         at[1] += c
         out[n, 0], out[n, 1] = (at[1] - 0.5) * side, (at[0] - 0.5) * side
         n += 1
-    out[n] = goal[:2]
+    out[n, 0], out[n, 1] = goal[0], goal[1]
     return out[: n + 1].copy()
 
 
@@ -89,14 +89,15 @@ def _taut(field: Field, rules: Rules, disc_m: float, to_go: F64, points: F64) ->
         left[k] = estimate(to_go, rules.block_m, points[k, 0], points[k, 1])
     left[-1] = 0.0
     out = np.empty((n, 2))
-    out[0], used, i = points[0], 1, 0
+    out[0, 0], out[0, 1] = points[0, 0], points[0, 1]
+    used, i = 1, 0
     while i < n - 1:
         j = n - 1
         while j > i + 1 and not _cheap(
             field, rules, disc_m, points[i], points[j], left[i] - left[j] + _SLACK * rules.block_m
         ):
             j = i + max(1, (j - i) * 3 // 4)
-        out[used] = points[j]
+        out[used, 0], out[used, 1] = points[j, 0], points[j, 1]
         used, i = used + 1, j
     return out[:used].copy()
 
@@ -120,7 +121,8 @@ def _spaced(points: F64, step: float, start: F64, goal: F64) -> F64:
         t = (i * ds - s[k]) / max(s[k + 1] - s[k], 1e-9)
         for axis in range(2):
             out[i, axis] = points[k, axis] + t * (points[k + 1, axis] - points[k, axis])
-    out[0], out[-1] = start[:2], goal[:2]
+    out[0, 0], out[0, 1] = start[0], start[1]
+    out[-1, 0], out[-1, 1] = goal[0], goal[1]
     out[1, 0], out[1, 1] = start[0] + ds * math.cos(start[2]), start[1] + ds * math.sin(start[2])
     out[-2, 0], out[-2, 1] = goal[0] - ds * math.cos(goal[2]), goal[1] - ds * math.sin(goal[2])
     return out
@@ -172,9 +174,10 @@ def direct_way(field: Field, body: Body, rules: Rules, disc_m: float, to_go: F64
         held = np.zeros(len(way), np.bool_)
         held[:2], held[-2:] = True, True
         step = math.hypot(way[1, 0] - way[0, 0], way[1, 1] - way[0, 1])
+        drift = step > 0.0  # not just True: numba would compile all again for a constant
         way = settled(
             field, body, way, held, 1.0, _REACH[fine] / rules.curvature / step, _PULL[fine],
-            _TETHER, True, want_m, _ROUNDS[fine],
+            _TETHER, drift, want_m, _ROUNDS[fine],
         )  # fmt: skip
         poses, curvature = poses_along(way, start, goal, 1.0)
         if np.abs(curvature).max() > limit_1pm * (1.0 if fine else _HOPELESS):
@@ -183,7 +186,9 @@ def direct_way(field: Field, body: Body, rules: Rules, disc_m: float, to_go: F64
     if not _cost(field, body, rules, poses, step_m) <= good:
         return none
     out = np.empty((len(poses), 5))
-    out[:, :3], out[:, 3] = poses, 1.0
     for i in range(len(poses)):
+        for k in range(3):
+            out[i, k] = poses[i, k]
+        out[i, 3] = 1.0
         out[i, 4] = (curvature[max(i - 1, 0)] + curvature[min(i, len(curvature) - 1)]) / 2
     return out

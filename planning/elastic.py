@@ -129,8 +129,9 @@ def settled(field: Field, body: Body, points: F64, held: Mask, way: float, reach
     now, push, system = points.copy(), np.zeros((n, 3)), np.empty((n, 4))
     for _ in range(rounds):
         _push(field, body, now, way, want_m, push)
-        system[:] = smooth
         for i in range(n):
+            for k in range(4):
+                system[i, k] = smooth[i, k]
             weight = _PUSH_WEIGHT * push[i, 2]
             system[i, 0] += _HELD if held[i] else tether + weight
             for k in range(2):
@@ -162,7 +163,8 @@ def poses_along(points: F64, first: F64, last: F64, way: float) -> tuple[F64, F6
         if i > 0:
             poses[i, 2] = heading + turn * step[i - 1] / (step[i - 1] + step[i])
         heading += turn
-    poses[:, :2] = points
+    for i in range(n):
+        poses[i, 0], poses[i, 1] = points[i, 0], points[i, 1]
     poses[0, 2] = first[2]
     turn = last[2] - poses[n - 2, 2]
     poses[n - 1, 2] = poses[n - 2, 2] + turn - 2 * math.pi * np.round(turn / (2 * math.pi))

@@ -177,10 +177,11 @@ def _beside(square: Array, most: int, padded: Array, least: Array) -> None:
         padded, least: (n + 2 most + _AT_ONCE), scratch, and (n + _AT_ONCE).
     """
     n, longer = len(square), -(-len(square) // _AT_ONCE) * _AT_ONCE
-    padded[:most] = _NONE
-    padded[most : most + n] = square
-    padded[most + n : 2 * most + longer] = _NONE
-    least[:longer] = padded[most : most + longer]
+    padded[: 2 * most + longer] = _NONE
+    for k in range(n):
+        padded[most + k] = square[k]
+    for k in range(longer):
+        least[k] = padded[most + k]
     farthest = np.int16(_NONE)
     for d in range(1, most + 1):
         across = np.int16(d * d)
@@ -211,7 +212,8 @@ def near_squared(shut: Array, most: int) -> Array:
         _along_column(above[i], along)
         _squares(along, square)
         _beside(square, most, padded, least)
-        out[i] = least[:cols]
+        for j in range(cols):
+            out[i, j] = least[j]
     return out
 
 

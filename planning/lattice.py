@@ -120,7 +120,8 @@ def join(field: Field, body: Body, rules: Rules, start: F64, goal: F64, limit: f
         if not costs[i] < limit:
             return math.inf
         word(i, rules.reverse, x, y, phi, out)
-        pose[:] = start
+        for a in range(3):
+            pose[a] = start[a]
         total = costs[i]
         for p in range(PARTS):
             out[p, 0], out[p, 1] = out[p, 0] * k, out[p, 1] / k
@@ -278,7 +279,8 @@ def expand(field: Field, body: Body, rules: Rules, moves: Moves, to_go: F64, tab
             state[3] = state[2]
             total = join(field, body, rules, nodes.pose[at], goal, score[1] - g, curve)
             if g + total < score[1]:
-                tail[:] = curve
+                for p in range(len(curve)):
+                    tail[p, 0], tail[p, 1] = curve[p, 0], curve[p, 1]
                 if state[5] < 0:
                     state[6] = state[2]
                 score[1], state[5] = g + total, at

@@ -50,9 +50,11 @@ def _knots(field: Field, body: Body, rules: Rules, start: F64, pieces: F64) -> t
     """Poses between the pieces, and the cost of the way up to them as ``join`` counts it."""
     n = len(pieces)
     poses, cost = np.empty((n + 1, 3)), np.zeros(n + 1)
-    poses[0] = start
+    for k in range(3):
+        poses[0, k] = start[k]
     for i in range(n):
-        poses[i + 1] = poses[i]
+        for k in range(3):
+            poses[i + 1, k] = poses[i, k]
         advance(poses[i + 1], pieces[i, 0], pieces[i, 1])
         x, y, yaw = poses[i + 1]
         near = room(field, body, x, y, math.cos(yaw), math.sin(yaw))
@@ -90,13 +92,13 @@ def cut_short(field: Field, body: Body, rules: Rules, start: F64, way: F64,
             if apart < limit and join(field, body, rules, poses[i], poses[j], limit, curve) < limit:
                 for p in range(PARTS):
                     if abs(curve[p, 1]) > 1e-9:
-                        out[used] = curve[p]
+                        out[used, 0], out[used, 1] = curve[p, 0], curve[p, 1]
                         used += 1
                 i, done = j, True
                 break
             j = i + max(1, (j - i) * 2 // 3)
         if not done:
-            out[used] = pieces[i]
+            out[used, 0], out[used, 1] = pieces[i, 0], pieces[i, 1]
             used, i = used + 1, i + 1
     return out[:used].copy()
 

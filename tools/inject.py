@@ -32,7 +32,7 @@ from data.types import U8, Frame
 KINDS: dict[str, tuple[str, tuple[float, float, float] | None]] = {
     "black": ("a black picture with a little noise", None),
     "white": ("an overexposed picture", None),
-    "frozen": ("the picture before the fault, again and again", None),
+    "frozen": ("the picture before the fault, or else its first, again and again", None),
     "blurred": ("out of focus; amount: px of the Gaussian at a width of 1280", (8, 0.5, 100)),
     "damaged": ("grey from a row on; amount: share of the picture", (0.5, 0.05, 1)),
     "covered": ("something on the lens", None),
@@ -70,6 +70,8 @@ class Injected:
         start = self.start_s if self.start_s is not None else self.start_frame or 0
         if not 0 <= start < math.inf:
             raise ValueError(f"it begins at {start}; expected 0 or later")
+        if self.kind == "time-back" and not start:
+            raise ValueError("it begins at 0; times can go back only behind the first frame")
         length = self.duration_s if self.duration_s is not None else self.frames
         if length is not None and not 0 < length < math.inf:
             raise ValueError(f"it lasts {length}; expected more than 0")
@@ -146,7 +148,9 @@ class InjectedLog:
         if kind in ("time-jump", "time-back"):
             return _later(frame, amount if kind == "time-jump" else -amount)
         if kind == "frozen":
-            return replace(frame, image=frame.image if window.before is None else window.before)
+            if window.before is None:  # from the first frame on
+                window.before = frame.image
+            return replace(frame, image=window.before)
         image = _PICTURES[kind](frame.image, amount, window.fault.random(frame.index))
         near = abs(
             image.shape[1] * frame.image.shape[0] / image.shape[0] / frame.image.shape[1] - 1

@@ -8,7 +8,7 @@ import numpy as np
 from data.camera import Camera
 from perception.flow import Points
 from perception.pair_fit import PairConfig, fit_pair
-from perception.pair_kernels import moved, shifted_by, turned_by
+from perception.pair_kernels import moved, shifted_by, solved, turned_by
 
 
 def axes_of(seed: int) -> np.ndarray:
@@ -46,6 +46,17 @@ def test_points_move_as_the_road_and_as_the_far_away_do() -> None:
     moved(got, on_road, axes, height, turned, shift, ok)
     assert (ok == seen).all() and 0 < (~ok).sum() < 40 and (ok & on_road).any()
     assert np.allclose(got[ok], want[ok], atol=1e-12) and (got[~ok] == (0, 0, 1)).all()
+
+
+def test_solving_is_numpy_s_and_refuses_what_has_no_one_answer() -> None:
+    rng = np.random.default_rng(5)
+    for n in (1, 3, 4):
+        half, right, out = rng.normal(0, 1, (n + 2, n)), rng.normal(0, 1, n), np.empty(n)
+        matrix = half.T @ half * 1e5
+        assert solved(matrix, right, out)
+        assert np.allclose(out, np.linalg.solve(matrix, right), rtol=1e-9, atol=0)
+    for bad in (np.zeros((2, 2)), np.diag([1.0, -1.0]), np.full((2, 2), np.nan)):
+        assert not solved(bad, np.ones(2), np.empty(2))
 
 
 def test_points_that_are_no_numbers_tell_no_motion() -> None:

@@ -90,6 +90,11 @@ def test_frozen_by_time():
     assert found == {i: ["repeated" if i < 9 else "frozen"] for i in range(4, 12)}
 
 
+def test_frozen_from_the_first_frame_on_shows_that_one():
+    found = seen(Injected("frozen", start_frame=0, frames=9))
+    assert found == {i: ["repeated" if i < 6 else "frozen"] for i in range(1, 9)}
+
+
 def test_missing_frames_and_times():
     assert seen(Injected("drop", start_frame=6, frames=2)) == {8: ["gap"]}
     assert seen(Injected("corrupt", start_frame=6, frames=1)) == {7: ["corrupt", "gap"]}
@@ -140,6 +145,7 @@ def test_a_looped_log_goes_on_in_time():
         ("[[fault]]\nkind = 'black'\nstart_s = '1'", "start_s: expected float"),
         ("[[fault]]\nkind = 'black'\nstart_s = -1", "it begins at -1"),
         ("[[fault]]\nkind = 'black'\nstart_s = nan", "it begins at nan"),
+        ("[[fault]]\nkind = 'time-back'\nstart_frame = 0", "only behind the first frame"),
         ("[[fault]]\nkind = 'black'\nstart_s = 0\nduration_s = 0", "it lasts 0"),
         ("[[fault]]\nkind = 'black'\nstart_s = 0\nshare = 1.5", "share = 1.5"),
         ("[[fault]]\nkind = 'black'\nstart_s = 0\namount = 1", "takes no amount"),

@@ -234,10 +234,10 @@ def from_above(
         back_x, back_y = end_x - head_px * along_x, end_y - head_px * along_y
         aside_x, aside_y = -0.55 * head_px * along_y, 0.55 * head_px * along_x
         arrow = arrows[moving]
-        arrow[0], arrow[1], arrow[2] = (begin_x, begin_y), (end_x, end_y), (end_x, end_y)
-        arrow[3], arrow[4] = (
-            (back_x + aside_x, back_y + aside_y),
-            (back_x - aside_x, back_y - aside_y),
-        )
+        arrow[0, 0], arrow[0, 1] = begin_x, begin_y
+        arrow[1, 0], arrow[1, 1] = end_x, end_y
+        arrow[2, 0], arrow[2, 1] = end_x, end_y
+        arrow[3, 0], arrow[3, 1] = back_x + aside_x, back_y + aside_y
+        arrow[4, 0], arrow[4, 1] = back_x - aside_x, back_y - aside_y
         moving += 1
     return moving

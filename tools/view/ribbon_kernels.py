@@ -91,7 +91,7 @@ def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
     for q in range(len(quads)):
         low, high = quads[q, :, 1].min(), quads[q, :, 1].max()
         for v in range(max(int(np.ceil(low)), 0), min(int(np.floor(high)), rows - 1) + 1):
-            first, last = across(quads[q], v)
+            first, last = across(quads[q], float(v))
             if first <= last:
                 for u in range(
                     max(int(np.ceil(first)), 0), min(int(np.floor(last)), columns - 1) + 1
