@@ -326,7 +326,7 @@ def run_fleet(a: argparse.Namespace) -> int:
     """
     from tools.files import make_folder, write_json
     from tools.fleet_jobs import LocalRunner, RayRunner
-    from tools.warmup import prepare
+    from tools.warmup import REPLAY, prepare
 
     out = make_folder(a.out)
     logs, processors = len(expand(a.source)), len(os.sched_getaffinity(0))
@@ -342,7 +342,7 @@ def run_fleet(a: argparse.Namespace) -> int:
         each = f"{threads} thread{'' if threads == 1 else 's'} each"
         say(f"{logs} logs, {jobs} at once with {each}"
             + (f"; {len(fleet.skipped)} done already" if fleet.skipped else ""))  # fmt: skip
-        prepare("planner", "tracker")  # or each log's process would compile for itself
+        prepare(*REPLAY)  # or each log's process would compile for itself
     run_jobs(fleet, runner, jobs)
     write_json(out / MARK, fleet.report())
     written = _write_overview(out, fleet)

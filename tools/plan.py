@@ -134,7 +134,7 @@ def run_plan(args: argparse.Namespace) -> int:
     if not (math.isfinite(args.deadline_ms) and args.deadline_ms > 0):
         raise InputError(f"--deadline-ms: expected a number above 0, given {args.deadline_ms}")
     grid = load_map(args.map)
-    prepare("planner")
+    prepare("search")
     compile_kernels()  # so that the search's time is its own
     config = HybridConfig(reverse=args.reverse, deadline_s=args.deadline_ms / 1e3)
     path, poses = plan_on_map(grid, start, goal, vehicle, config)

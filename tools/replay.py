@@ -37,7 +37,7 @@ from tools.sinks import OverlaySink, Sink, Sinks
 from tools.sources import BuiltInDrive, LoopedLog
 from tools.stack import Deadline, Seen, Stack
 from tools.tally import Tally
-from tools.warmup import compile_around, prepare
+from tools.warmup import REPLAY, compile_around, prepare
 
 OUTPUTS = ("overlay.mp4", "record.jsonl", "timings.jsonl", "replay.html", "summary.json")
 _LINES = ("record.jsonl", "timings.jsonl")
@@ -233,7 +233,7 @@ def run_replay(a: argparse.Namespace) -> int:
     out = make_folder(a.out)
     model_file = Path(a.model) if Path(a.model).exists() else None
     check_targets(out, OUTPUTS, (a.source, a.camera, a.inject, model_file))
-    prepare(*(["renderer"] if a.source is None else []), "planner", "tracker")
+    prepare(*(["renderer"] if a.source is None else []), *REPLAY)
     few_heaps()
     once = a.live or a.realtime
     with partial_run(out, OUTPUTS, _header(a, model), a.resume, once) as partial:

@@ -162,8 +162,7 @@ def probable(found: Detections, scores: Calibration, least: float) -> Detections
 
 
 def compile_planner() -> None:
-    """Compile or load the kernels of planning, of its search for a way round things too."""
-    compile_search()
+    """Compile or load the kernels of planning but for its search for a way round things."""
     road = np.ones((90, 160), np.float32)
     surfaces, camera = Surfaces(road, 0 * road, (0.25, 0.25)), Camera.assumed(640, 360)
     one = np.zeros((1, 2))
@@ -215,6 +214,7 @@ class Stack:
     def warm_up(self) -> None:
         """Run the network once and compile all kernels, so that frames are timed."""
         self.see(blank_input(self.model.input_size))
+        compile_search()
         compile_planner()
         compile_tracker()
 

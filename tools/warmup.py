@@ -27,6 +27,12 @@ def _compile_renderer() -> None:
     random_sample(0, 64, 48, "rain")
 
 
+def _compile_search() -> None:
+    from planning.hybrid_astar import compile_kernels
+
+    compile_kernels()
+
+
 def _compile_planner() -> None:
     from tools.stack import compile_planner
 
@@ -51,7 +57,6 @@ def _compile_tracker() -> None:
     from tools.stack import compile_tracker
 
     compile_tracker()
-    compile_around()
 
 
 def _compile_metrics() -> None:
@@ -62,22 +67,29 @@ def _compile_metrics() -> None:
 
 # what is compiled together, the longest first
 PARTS: dict[str, Callable[[], None]] = {
+    "search": _compile_search,
     "renderer": _compile_renderer,
-    "planner": _compile_planner,
+    "drawing": compile_around,
     "tracker": _compile_tracker,
+    "planner": _compile_planner,
     "metrics": _compile_metrics,
 }
+REPLAY = ("search", "drawing", "tracker", "planner")
 
 
 def _kernels(part: str) -> Kernels:
     """Some of a part's kernels, among them the one compiled last."""
     from data.synthetic.raster import rasterise
+    from planning.footprint import clearance
+    from planning.grid_kernels import dearer_beside
     from planning.kernels import search
     from planning.lattice import expand
     from tools.scoring import KERNELS as METRICS
     from tools.track import KERNELS as TRACKER
+    from tools.view.mark_kernels import fill_shapes
 
-    kernels = {"renderer": (rasterise,), "planner": (expand, search)}
+    kernels = {"renderer": (rasterise,), "search": (expand, clearance)}
+    kernels |= {"drawing": (fill_shapes,), "planner": (search, dearer_beside)}
     return {**kernels, "tracker": TRACKER, "metrics": METRICS}[part]
 
 

@@ -62,8 +62,8 @@ def test_a_replay_compiles_nothing_that_was_not_compiled_ahead(tmp_path):
     Another one fills the cache before: what compiles a kernel compiles those that it calls too, and
     what finds it there does not.
     """
-    parts = "('renderer', 'planner', 'tracker')"
-    ahead = f"from tools.warmup import PARTS\nfor part in {parts}: PARTS[part]()"
+    each = "for part in ('renderer', *REPLAY): PARTS[part]()"
+    ahead = f"from tools.warmup import PARTS, REPLAY\n{each}"
     asked = (
         "import gc, json, sys; from numba.core.dispatcher import Dispatcher; "
         f"from tools.cli import main; {ahead}\n"
@@ -95,11 +95,11 @@ def test_what_is_missing_is_compiled_side_by_side_once_announced(monkeypatch, ca
     monkeypatch.setattr(warmup, "is_cached", lambda kernel: False)
     monkeypatch.setattr(warmup, "is_kept", lambda kernel: True)
     monkeypatch.setattr(warmup, "_compile_aside", lambda *a: asked.append(a))
-    warmup.prepare("tracker", "planner")
-    assert asked == [(["planner", "tracker"], 2)]
+    warmup.prepare("tracker", "search")
+    assert asked == [(["search", "tracker"], 2)]
     warmup.prepare("tracker")  # one part alone is compiled where it is used
     monkeypatch.setattr(warmup, "is_kept", lambda kernel: False)  # others would not find it
-    warmup.prepare("tracker", "planner")
+    warmup.prepare("tracker", "search")
     assert len(asked) == 1
     assert capsys.readouterr().err.count("compiling kernels") == 3
 
