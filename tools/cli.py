@@ -9,8 +9,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import NoReturn
 
 from data.errors import InputError
@@ -108,9 +109,16 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _not_there_yet(args: argparse.Namespace) -> list[Path]:
+    """The output folder and those it is to lie in, as far as they do not exist, innermost first."""
+    out = getattr(args, "out", None)
+    return [p for p in (out, *out.parents) if not p.exists()] if isinstance(out, Path) else []
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
     args = _parse(argv)
+    new = _not_there_yet(args)
     try:
         with _ended_by_signals():
             return _dispatch(args)
@@ -125,6 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         text, code = _explain(error, args)
         print(f"roadstack {args.command}: {text}", file=sys.stderr)
+        for folder in new:  # left behind only where something is in it
+            with suppress(OSError):
+                folder.rmdir()
         return code
 
 

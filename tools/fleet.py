@@ -340,7 +340,7 @@ def run_fleet(a: argparse.Namespace) -> int:
         runner = RayRunner(a.ray, threads)
     if fleet.waiting:
         each = f"{threads} thread{'' if threads == 1 else 's'} each"
-        say(f"{logs} logs, {jobs} at once with {each}"
+        say(f"{logs} log{'' if logs == 1 else 's'}, {jobs} at once with {each}"
             + (f"; {len(fleet.skipped)} done already" if fleet.skipped else ""))  # fmt: skip
         prepare(*REPLAY)  # or each log's process would compile for itself
     run_jobs(fleet, runner, jobs)
@@ -374,7 +374,8 @@ def _write_overview(out: Path, fleet: Fleet) -> list[str]:
 
 def _print(fleet: Fleet, out: Path, written: Sequence[str]) -> None:
     frames = sum(j.frames for j in fleet.done)
-    counts = [f"{len(fleet.done)} logs replayed ({frames} frames)"]
+    done = len(fleet.done)
+    counts = [f"{done} log{'' if done == 1 else 's'} replayed ({frames} frames)"]
     if fleet.skipped:
         counts.append(f"{len(fleet.skipped)} done already (--again to redo)")
     if fleet.failed:

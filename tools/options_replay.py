@@ -8,6 +8,8 @@ import argparse
 from tools.option_parts import add_blur_options, path
 from tools.outputs import add_output_options
 
+DEADLINE_MS = 100.0
+
 
 def _from_one(text: str) -> int:
     try:
@@ -58,9 +60,9 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
         "next. Not the same from run to run",
     )  # fmt: skip
     p.add_argument(
-        "--deadline-ms", type=_milliseconds, default=100.0, metavar="MS",
+        "--deadline-ms", type=_milliseconds, metavar="MS",
         help="with --realtime: a plan later than this after its frame is replaced by the last "
-        "one, which is stopped along when it is too old (%(default)g)",
+        f"one, which is stopped along when it is too old ({DEADLINE_MS:g})",
     )  # fmt: skip
     p.add_argument(
         "--no-camera-motion", action="store_true",

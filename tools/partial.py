@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -124,9 +125,10 @@ def _earlier(path: Path, header: dict[str, Any], out: Path) -> Checkpoint | None
         before = json.loads((path / _HEADER).read_text(encoding="utf-8"))
         for key in sorted({*before, *header}):
             if before.get(key) != header.get(key):
+                differs = _difference(key, before.get(key), header.get(key))
                 raise InputError(
-                    f"--resume: the unfinished replay in {out} has {key} {_short(before.get(key))},"
-                    f" this one {_short(header.get(key))}; give the same, or leave out --resume"
+                    f"--resume: the unfinished replay in {out} {differs}; give the same, or leave "
+                    "out --resume"
                 )
         if not (path / _CHECKPOINT).exists():
             print("nothing to resume before the first checkpoint: from the beginning",
@@ -143,6 +145,12 @@ def _earlier(path: Path, header: dict[str, Any], out: Path) -> Checkpoint | None
             f"--resume: {path} cannot be read ({type(e).__name__}: {e}); leave out --resume to "
             "begin anew"
         ) from e
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if all(re.fullmatch("[0-9a-f]{64}", str(v)) for v in (before, now)):  # a file's sum says little
+        return f"was begun with another {key}"
+    return f"has {key} {_short(before)}, this one {_short(now)}"
 
 
 def _short(value: Any) -> str:

@@ -27,6 +27,7 @@ from tools.files import check_targets, make_folder, write_json
 from tools.inject import InjectedLog, load_faults
 from tools.machine import hardware, package_versions
 from tools.memory import few_heaps, give_back
+from tools.options_replay import DEADLINE_MS
 from tools.outputs import open_outputs
 from tools.partial import Checkpoint, Partial, file_sha256, identity, partial_run
 from tools.pipeline import Consumer, begun, prefetch
@@ -155,6 +156,10 @@ def _arrivals(
                 yield Arrival(f, time.perf_counter(), 0, seen)
 
 
+def _deadline_ms(a: argparse.Namespace) -> float:
+    return DEADLINE_MS if a.deadline_ms is None else float(a.deadline_ms)
+
+
 def _see(stack: Stack, fed: Fed) -> Seen | None:
     return None if fed.frame is None or fed.unusable else stack.see(fed.frame.image)
 
@@ -163,8 +168,7 @@ def _step(a: argparse.Namespace, stack: Stack, arrival: Arrival, period_ms: floa
     """One frame through the stack, with what was known of it before."""
     fed = arrival.fed
     assert fed.frame is not None
-    allowed_s = a.deadline_ms / 1e3
-    deadline = Deadline(arrival.came_s, allowed_s) if a.realtime else None
+    deadline = Deadline(arrival.came_s, _deadline_ms(a) / 1e3) if a.realtime else None
     r = stack.step(fed.frame, fed.unusable, deadline, fed.look, arrival.seen)
     late = sum(r.stage_ms.values()) > period_ms
     faults = (*fed.faults, *r.faults)
@@ -224,6 +228,8 @@ def run_replay(a: argparse.Namespace) -> int:
     """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
     if a.live and (a.loop > 1 or a.resume or a.inject or a.source is None):
         raise InputError("--live: needs SOURCE, and goes with no --loop, --resume or --inject")
+    if a.deadline_ms is not None and not a.realtime:
+        raise InputError("--deadline-ms: only with --realtime; without, no plan is ever late")
     if a.realtime and a.resume:
         raise InputError("--realtime: goes with no --resume; what is taken depends on the clock")
     log = _open(a)
@@ -238,7 +244,7 @@ def run_replay(a: argparse.Namespace) -> int:
     once = a.live or a.realtime
     with partial_run(out, OUTPUTS, _header(a, model), a.resume, once) as partial:
         if partial is not None:
-            deadline_s = a.deadline_ms / 1e3 if a.realtime else None
+            deadline_s = _deadline_ms(a) / 1e3 if a.realtime else None
             stack = Stack(model, camera, deadline_s, not a.no_camera_motion)
             # OpenCV's own threads would only get in the stages' way
             with opencv_on_one_thread(), short_turns():
@@ -312,7 +318,7 @@ def _run(
 
 def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dict[str, Any]:
     seconds = tally.seconds
-    realtime = {"deadline_ms": a.deadline_ms, "frames_skipped": tally.skipped}
+    realtime = {"deadline_ms": _deadline_ms(a), "frames_skipped": tally.skipped}
     return {
         "schema": "roadstack-summary-1",
         "source": str(a.source) if a.source else log.name,

@@ -118,10 +118,12 @@ def test_unknown_model_names_the_released_ones(capfd, tmp_path):
         ["--start", "1000"],
         ["--model", "."],
         ["--camera", ""],
+        ["--deadline-ms", "50"],
     ],
 )
 def test_wrong_options(capfd, tmp_path, options):
-    wrong(capfd, "replay", "--out", str(tmp_path / "o"), *options)
+    wrong(capfd, "replay", "--out", str(tmp_path / "o" / "p"), *options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_out_is_a_file(capfd, tmp_path):
@@ -159,7 +161,10 @@ def test_nothing_between_start_and_stop(capfd, tmp_path):
     out = tmp_path / "o"
     line = wrong(capfd, "replay", str(path), "--start", "0.01", "--stop", "0.02", "--out", str(out))
     assert "between --start and --stop" in line
-    assert not list(out.iterdir())
+    assert not out.exists()
+    out.mkdir()  # one that was there stays
+    wrong(capfd, "replay", str(path), "--start", "0.01", "--stop", "0.02", "--out", str(out))
+    assert out.exists() and not list(out.iterdir())
 
 
 def test_start_beyond_the_end(capfd, tmp_path):

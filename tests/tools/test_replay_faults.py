@@ -86,6 +86,8 @@ def test_a_killed_replay_is_resumed_to_the_same_bytes(clip, whole, tmp_path, cap
     assert not (tmp_path / "summary.json").exists()
     assert main(replay(clip, tmp_path, "--resume", "--seed", "3")) == 2
     assert "has --seed 0, this one 3" in capsys.readouterr().err
+    assert main(replay(clip, tmp_path, "--resume", "--model", "nano")) == 2
+    assert "was begun with another model; give the same" in capsys.readouterr().err
     killed_after(replay(clip, tmp_path, "--resume"), 16, record)
     assert main(replay(clip, tmp_path, "--resume")) == 0
     assert "resumed after" in capsys.readouterr().err
