@@ -20,6 +20,8 @@ from typing import Any
 
 from data.errors import InputError
 from data.logs.extras import need
+from data.taxonomy import CLASSES
+from data.types import PlanStatus
 from tools.files import make_folder, write_json, write_text
 from tools.find_condition import Condition, parse_condition
 from tools.frame_table import (
@@ -39,6 +41,7 @@ from tools.view.video import LONG_PAUSE_S, SHORTENED_S
 
 _MEMORY = "1GB"
 _SHOWN, _SHOWN_IDS, _MOST_TEXTS = 50, 8, 20
+_VALUES = {"class": CLASSES, "nearest_class": CLASSES, "status": tuple(map(str, PlanStatus))}
 _PLACE = ("run", "log", "frame", "index", "t_s")
 
 
@@ -310,7 +313,7 @@ def run_find(a: argparse.Namespace) -> int:
         if a.columns:
             _print_columns(tables)
             return 0
-        condition = parse_condition(a.condition, tables.names())
+        condition = parse_condition(a.condition, tables.names(), _VALUES)
         moments = list(merge(tables.matches(condition), a.gap))
         frames, hours = tables.size()
         runs = len(tables.runs)

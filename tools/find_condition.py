@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data.errors import InputError
@@ -42,16 +42,20 @@ class Condition:
     columns: tuple[str, ...]
 
 
-def parse_condition(given: str, columns: Mapping[str, str]) -> Condition:
+def parse_condition(
+    given: str, columns: Mapping[str, str], values: Mapping[str, Sequence[str]] | None = None
+) -> Condition:
     """Check a condition and write it as SQL.
 
     Args:
-        columns: name -> how it is written in SQL.
+        columns: name -> how it is written in SQL; values: name -> all that a column of texts may
+            hold, of columns that hold no others.
 
     Raises:
-        InputError: not one boolean expression; says where, and for an unknown column its nearest.
+        InputError: not one boolean expression; says where, and for an unknown column its nearest;
+            or a column is to equal what it never holds.
     """
-    parser = _Parser(given, columns)
+    parser = _Parser(given, columns, values or {})
     sql, boolean = parser.either()
     if parser.kind:
         raise parser.wrong("'and', 'or' or the end")
@@ -63,10 +67,12 @@ def parse_condition(given: str, columns: Mapping[str, str]) -> Condition:
 class _Parser:
     """Recursive descent; each method returns SQL, some with whether it is a truth value."""
 
-    def __init__(self, given: str, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, given: str, columns: Mapping[str, str], values: Mapping[str, Sequence[str]]
+    ) -> None:
         if len(given) > _LONGEST:
             raise InputError(f"condition: longer than {_LONGEST} characters")
-        self.given, self.columns = given, columns
+        self.given, self.columns, self.values = given, columns, values
         self.used: dict[str, None] = {}
         self.kind, self.token, self.at, self.end, self.depth = "", "", 0, 0, 0
         self.next()
@@ -131,9 +137,12 @@ class _Parser:
         return (f"(NOT {self.truth(side)})", True) if turns % 2 else side
 
     def compared(self) -> tuple[str, bool]:
+        name = self.token.lower() if self.kind == "word" else ""
         left, boolean = self.sum()
+        column = name if left == self.columns.get(name) else ""
         if self.kind == "sign" and self.token in _COMPARE:
             sign = self.next().replace("==", "=")
+            self.known(column)
             return f"({left} {sign} {self.sum()[0]})", True
         if self.take("is"):
             no = "NOT " if self.take("not") else ""
@@ -146,7 +155,7 @@ class _Parser:
             return f"({left} {no}BETWEEN {low} AND {self.sum()[0]})", True
         if self.take("in"):
             self.need("(")
-            return f"({left} {no}IN ({', '.join(self.items())}))", True
+            return f"({left} {no}IN ({', '.join(self.items(column))}))", True
         for like in ("like", "ilike"):
             if self.take(like):
                 return f"({left} {no}{like.upper()} {self.sum()[0]})", True
@@ -154,9 +163,18 @@ class _Parser:
             raise self.wrong("'between', 'in' or 'like'")
         return left, boolean
 
-    def items(self) -> list[str]:
+    def known(self, column: str) -> None:
+        """The next token, if it is a text, is one that the column may hold."""
+        values = self.values.get(column, ())
+        if self.kind == "text" and values and self.token[1:-1] not in values:
+            expected = ", ".join(values)
+            raise InputError(f"condition: no {column} is {self.token}; expected one of {expected}")
+
+    def items(self, column: str = "") -> list[str]:
+        self.known(column)
         items = [self.sum()[0]]
         while self.take(","):
+            self.known(column)
             items.append(self.sum()[0])
         self.need(")")
         return items
@@ -224,8 +242,9 @@ class _Parser:
         return f"{name}({', '.join(items)})", name in ("contains", "starts_with")
 
     def unknown(self, name: str, what: str, known: list[str]) -> InputError:
-        near = difflib.get_close_matches(name, known, 1, 0.4)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        near = [k for k in known if name in k.split("_")][:3]
+        near = near or difflib.get_close_matches(name, known, 1, 0.4)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         quotes = f"Texts go in quotes: '{name}'; " if what == "column" else ""
         return InputError(
             f"condition: no {what} '{name}'; {hint}{quotes}--columns lists the columns"

@@ -33,6 +33,8 @@ def check_exists(path: Path) -> None:
     if text == "-":
         raise InputError(f"{text}: standard input is not read; give a video or a folder of images")
     address = address_of(text)
+    if address is not None and address.startswith("file://"):
+        raise InputError(f"{text}: give the path alone, without file:")
     if address is not None:
         raise InputError(
             f"{address}: only files and folders are read, no addresses; save the video first"

@@ -28,12 +28,13 @@ def message(source: Path, **options: float) -> str:
     return text
 
 
-@pytest.mark.parametrize("given", ["http://host/v.mp4", "rtsp://host:554/live", "file:///a.mp4"])
+@pytest.mark.parametrize("given", ["http://host/v.mp4", "rtsp://host:554/live"])
 def test_addresses_are_not_read(given: str) -> None:
     assert message(Path(given)).endswith(
         "only files and folders are read, no addresses; save the video first, or give --live"
     )
     assert message(Path("http://host/v.mp4")).startswith("http://host/v.mp4: ")
+    assert message(Path("file:///a.mp4")).endswith(": give the path alone, without file:")
 
 
 def test_standard_input_is_not_read() -> None:

@@ -64,6 +64,18 @@ def test_what_is_no_boolean_expression_is_refused(text):
 def test_an_unknown_column_names_the_nearest():
     assert "did you mean 'ttc_s'" in refused("ttc < 2")
     assert "quotes: 'person'" in refused("class == person")
+    columns = {name: f'f."{name}"' for name in ("own_speed_mps", "plan_speed_mps", "skipped")}
+    with pytest.raises(InputError, match="mean 'own_speed_mps' or 'plan_speed_mps'"):
+        parse_condition("speed > 3", columns)
+
+
+def test_what_a_column_never_holds_is_refused():
+    values = {"class": ("person", "vehicle")}
+    for text in ("class == 'persn'", "t_s > 1 and class in ('person', 'car')", 'class != "bus"'):
+        with pytest.raises(InputError, match=r"no class is .*; expected one of person, vehicle"):
+            parse_condition(text, COLUMNS, values)
+    for text in ("class == 'person'", "class in ('person', 'vehicle')", "class like 'pers%'"):
+        assert parse_condition(text, COLUMNS, values).sql == sql(text)
 
 
 def track(number: int, kind: str, x: float, vx: float = 0.0) -> dict:
