@@ -155,6 +155,36 @@ def linearised(
 
 
 @compiled
+def ranked(values: Array, kinds: Array, kind: bool, share: float, found: Array) -> int:
+    """Bring what of ``values`` (n,) is of a kind to the front of ``found`` (n,), and there to its
+    place what a ``share`` of it is no greater than (Hoare's selection: numba's sorting and masks
+    take a second more to compile). Returns that place, -1 where nothing is of the kind."""
+    count = 0
+    for i in range(len(values)):
+        if kinds[i] == kind:
+            found[count] = values[i]
+            count += 1
+    place, low, high = int(share * (count - 1)) if count else -1, 0, count - 1
+    while low < high:
+        middle, i, j = found[(low + high) // 2], low, high
+        while i <= j:
+            while found[i] < middle:
+                i += 1
+            while middle < found[j]:
+                j -= 1
+            if i <= j:
+                found[i], found[j] = found[j], found[i]
+                i, j = i + 1, j - 1
+        if place <= j:
+            high = j
+        elif place >= i:
+            low = i
+        else:
+            break
+    return place
+
+
+@compiled
 def weighed(
     error: Array, slope: Array, on_road: Array, focal_px: float, least_px: float,
     road_share: float, other_share: float, size: Array, scale: Array, normal: Array, pull: Array,
@@ -166,14 +196,13 @@ def weighed(
     """
     for i in range(len(error)):
         size[i] = focal_px * (error[i, 0] ** 2 + error[i, 1] ** 2) ** 0.5
-    road, other = np.sort(size[on_road]), np.sort(size[~on_road])
-    road_px = other_px = least_px
-    if len(road):
-        road_px = max(least_px, road[int(road_share * (len(road) - 1))] * 2)
-    if len(other):
-        other_px = max(least_px, other[int(other_share * (len(other) - 1))] * 2)
+    limits = np.full(2, least_px)
+    for kind in range(2):  # ``scale`` is free until then
+        place = ranked(size, on_road, kind == 1, road_share if kind else other_share, scale)
+        if place >= 0:
+            limits[kind] = max(least_px, scale[place] * 2)
     for i in range(len(error)):
-        scale[i] = road_px if on_road[i] else other_px
+        scale[i] = limits[1] if on_road[i] else limits[0]
         far = size[i] / scale[i]
         weight = (focal_px / scale[i]) ** 2 / (1 + far * far / 2)
         for a in range(2):

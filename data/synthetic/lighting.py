@@ -38,8 +38,12 @@ def headlamp(ahead_m: float, left_m: float) -> float:
 
 
 @compiled
-def _mean_of(cam: F64, k: int) -> float:
-    return (cam[0, k] + cam[1, k] + cam[2, k]) / 3
+def _middle(cam: F64) -> tuple[float, float, float]:
+    return (
+        (cam[0, 0] + cam[1, 0] + cam[2, 0]) / 3,
+        (cam[0, 1] + cam[1, 1] + cam[2, 1]) / 3,
+        (cam[0, 2] + cam[1, 2] + cam[2, 2]) / 3,
+    )
 
 
 @compiled
@@ -51,7 +55,7 @@ def colour(
     sun = max(n0 * t[15] + n1 * t[16] + n2 * t[17], 0.0)
     beam = 0.0
     if light.lamps > 0.8:
-        x, y, z = _mean_of(cam, 0), _mean_of(cam, 1), _mean_of(cam, 2)
+        x, y, z = _middle(cam)
         m0 = t[0] * n0 + t[1] * n1 + t[2] * n2
         m1 = t[3] * n0 + t[4] * n1 + t[5] * n2
         m2 = t[6] * n0 + t[7] * n1 + t[8] * n2
@@ -78,7 +82,8 @@ def colour(
 @compiled
 def lamp(face: F32, dye: F32, lamps: float, i: int, cam: F64, lens: F64, row: F64) -> None:
     """Note where a shining face is."""
-    x, y, z = _mean_of(cam, 0), _mean_of(cam, 1), max(_mean_of(cam, 2), 0.1)
+    x, y, z = _middle(cam)
+    z = max(z, 0.1)
     row[0], row[1], row[2] = lens[0] * x / z + lens[2], lens[1] * y / z + lens[3], z
     for k in range(3):
         row[3 + k] = face[COLOUR + k] * dye[k]

@@ -153,10 +153,12 @@ def _hidden(bounds: F64, t: F64, lens: F64, inverse: F32) -> bool:
 
 
 @compiled
-def _gradient(p: F64, a: int, b: int, c: int, j: int, det: float) -> tuple[float, float]:
-    """Change of column ``j`` per pixel to the right and down."""
-    x1, y1, q1 = p[b, 0] - p[a, 0], p[b, 1] - p[a, 1], p[b, j] - p[a, j]
-    x2, y2, q2 = p[c, 0] - p[a, 0], p[c, 1] - p[a, 1], p[c, j] - p[a, j]
+def _gradient(
+    p: F64, a: int, b: int, c: int, q1: float, q2: float, det: float
+) -> tuple[float, float]:
+    """Change per pixel to the right and down of what grows by ``q1`` from a to b, ``q2`` to c."""
+    x1, y1 = p[b, 0] - p[a, 0], p[b, 1] - p[a, 1]
+    x2, y2 = p[c, 0] - p[a, 0], p[c, 1] - p[a, 1]
     return (q1 * y2 - q2 * y1) / det, (q2 * x1 - q1 * x2) / det
 
 
@@ -166,7 +168,7 @@ def _fill(
     inverse: F32, face: I32, stamp: I32, area: I64,
 ) -> int:  # fmt: skip
     """Draw the triangle of rows a, b, c of ``p`` (x, y, 1 / z, ...); returns the pixels won."""
-    step, down = _gradient(p, a, b, c, 2, det)
+    step, down = _gradient(p, a, b, c, p[b, 2] - p[a, 2], p[c, 2] - p[a, 2], det)
     at0 = p[a, 2] - p[a, 0] * step - p[a, 1] * down
     if p[b, 1] < p[a, 1]:
         a, b = b, a
@@ -227,8 +229,8 @@ def _record(p: F64, a: int, b: int, c: int, det: float, drawn: F32, number: int)
     if texels == 0.0 and p[a, 5] == WHITE_UV[0]:
         return
     row[U0], row[V0] = p[a, 3], p[a, 4]
-    row[UX], row[UY] = _gradient(p, a, b, c, 3, det)
-    row[VX], row[VY] = _gradient(p, a, b, c, 4, det)
+    row[UX], row[UY] = _gradient(p, a, b, c, p[b, 3] - p[a, 3], p[c, 3] - p[a, 3], det)
+    row[VX], row[VY] = _gradient(p, a, b, c, p[b, 4] - p[a, 4], p[c, 4] - p[a, 4], det)
     level = 0.5 * math.log2(max(texels / abs(det), 1e-9)) + 0.15
     row[LEVEL] = min(max(round(level), 0), LEVELS - 1)
 

@@ -239,7 +239,7 @@ def _row_of_solids(
         else:
             _textured_run(drawn[f], y, first, x, nearest, air, line, depth, sheet)
         if owner > 0 and y < out.clear:
-            _note(out.seen, owner, y, first, x)
+            _note(out.seen, int(owner), y, first, x)
 
 
 @compiled

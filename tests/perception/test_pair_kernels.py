@@ -8,7 +8,7 @@ import numpy as np
 from data.camera import Camera
 from perception.flow import Points
 from perception.pair_fit import PairConfig, fit_pair
-from perception.pair_kernels import moved, shifted_by, solved, turned_by
+from perception.pair_kernels import moved, ranked, shifted_by, solved, turned_by
 
 
 def axes_of(seed: int) -> np.ndarray:
@@ -46,6 +46,19 @@ def test_points_move_as_the_road_and_as_the_far_away_do() -> None:
     moved(got, on_road, axes, height, turned, shift, ok)
     assert (ok == seen).all() and 0 < (~ok).sum() < 40 and (ok & on_road).any()
     assert np.allclose(got[ok], want[ok], atol=1e-12) and (got[~ok] == (0, 0, 1)).all()
+
+
+def test_the_ranked_value_is_that_of_sorting() -> None:
+    rng = np.random.default_rng(6)
+    for n in (0, 1, 2, 7, 60, 301):
+        for values in (rng.random(n), rng.integers(0, 4, n).astype(float)):
+            kinds, found = rng.random(n) < 0.5, np.empty(n)
+            for kind in (True, False):
+                want = np.sort(values[kinds == kind])
+                for share in (0.0, 0.5, 0.8, 1.0):
+                    place = ranked(values, kinds, kind, share, found)
+                    assert place == (int(share * (len(want) - 1)) if len(want) else -1)
+                    assert not len(want) or found[place] == want[place]
 
 
 def test_solving_is_numpy_s_and_refuses_what_has_no_one_answer() -> None:

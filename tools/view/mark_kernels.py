@@ -69,12 +69,10 @@ def outline_boxes(
     """
     for i in range(len(boxes)):
         box = boxes[i]
-        if dashed[i]:
-            _outline(image, box, radii[0], dash, colours, i)
-            continue
-        if min(box[2] - box[0], box[3] - box[1]) > big:
-            _outline(image, box, radii[1], 0, colours, len(boxes))
-        _outline(image, box, radii[0], 0, colours, i)
+        pieces = dash if dashed[i] else 0
+        if not dashed[i] and min(box[2] - box[0], box[3] - box[1]) > big:
+            _outline(image, box, radii[1], pieces, colours, len(boxes))
+        _outline(image, box, radii[0], pieces, colours, i)
 
 
 @compiled
