@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
     args = _parse(argv)
     new = _not_there_yet(args)
+    if not args.debug:  # what it cannot read is told in our own words; read when it is imported
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         with _ended_by_signals():
             return _dispatch(args)

@@ -244,3 +244,16 @@ def test_no_traceback_reaches_the_user_of_a_process(tmp_path):
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_libraries_add_no_lines_of_their_own(tmp_path):
+    """OpenCV writes warnings of what it cannot decode, by the environment it was imported in."""
+    for i in range(2):
+        image = np.full((192, 320, 3), 0.5 + i / 9, np.float32)
+        assert cv2.imwrite(str(tmp_path / f"{i}.tiff"), image)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", "replay", str(tmp_path), "--out", str(tmp_path / "o")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "can be decoded" in done.stderr and len(done.stderr.strip().splitlines()) == 1
