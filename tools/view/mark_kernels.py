@@ -130,26 +130,43 @@ def paint_chips(image: Array, chips: Array, colours: Array, tones: Array) -> Non
 
 
 @compiled
-def stamp_texts(image: Array, places: Array, colours: Array, cover: Array) -> None:
+def _stamp(
+    image: Array, left: int, top: int, width: int, height: int, cover: Array, begin: int,
+    colours: Array, which: int,
+) -> None:  # fmt: skip
+    """Blend a colour into a part of a picture, as far as there is one, by each pixel's cover."""
+    for v in range(max(top, 0), min(top + height, image.shape[0])):
+        row = begin + (v - top) * width - left
+        for u in range(max(left, 0), min(left + width, image.shape[1])):
+            share = int(cover[row + u])
+            if share:
+                for k in range(3):
+                    mixed = image[v, u, k] * (255 - share) + colours[which, k] * share
+                    image[v, u, k] = (mixed + 127) // 255
+
+
+@compiled
+def write_texts(
+    image: Array, codes: Array, places: Array, colours: Array, table: Array, cover: Array
+) -> None:
     """Blend texts into ``image`` (h, w, 3) uint8, as far as it reaches.
 
     Args:
-        places: (n, 4) int64, left, top, width and height of each; colours: (n, 3) uint8.
-        cover: how much of each pixel a text covers, of 255, uint8: all rows of the first, then
-            those of the next.
+        codes: of all texts' characters, one text behind the other, uint8.
+        places: (n, 4) int64, left, middle row, number of characters and style of each text;
+            colours: (n, 3) uint8.
+        table: (styles, 256, 6) int64, of a character: where its rows begin in ``cover`` (uint8, of
+            255), left and top from where it stands, width, height, and how far it moves on.
     """
     at = 0
     for i in range(len(places)):
-        left, top, width, height = places[i, 0], places[i, 1], places[i, 2], places[i, 3]
-        for v in range(top, top + height):
-            if 0 <= v < image.shape[0]:
-                for u in range(max(left, 0), min(left + width, image.shape[1])):
-                    share = int(cover[at + u - left])
-                    if share:
-                        for k in range(3):
-                            mixed = image[v, u, k] * (255 - share) + colours[i, k] * share
-                            image[v, u, k] = (mixed + 127) // 255
-            at += width
+        x = places[i, 0]
+        for code in codes[at : at + places[i, 2]]:
+            glyph = table[places[i, 3], code]
+            left, top = x + glyph[1], places[i, 1] + glyph[2]
+            _stamp(image, left, top, glyph[3], glyph[4], cover, glyph[0], colours, i)
+            x += glyph[5]
+        at += places[i, 2]
 
 
 @compiled

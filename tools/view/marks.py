@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from data.compiled import run
 from data.types import U8
-from tools.view.draw import INK, WHITE, Box, Colour, put_text, text_width_px, tint_table
+from tools.view.draw import (
+    INK,
+    LATIN_1,
+    WHITE,
+    Box,
+    Colour,
+    put_text,
+    text_width_px,
+    tint_table,
+)
 
 _CHIP_SHARE = 0.75  # of ``INK`` in the ground of a label
 
@@ -39,46 +48,64 @@ class Label(NamedTuple):
     colour: Colour
 
 
-class _Cover(NamedTuple):
-    """How much of each pixel a text covers: ``share`` of 255, all rows one behind the other, from
-    (``left``, ``top``) px of where its line begins and its middle row."""
+class _Glyphs(NamedTuple):
+    """Characters of Latin-1 as OpenCV draws them.
 
-    share: U8
-    left: int
-    top: int
-    width: int
-    height: int
+    Attributes:
+        table: (styles, 256, 6) int64 of each: where its rows begin in ``cover``, left and top px
+            from where it stands and the line's middle row, width, height, and how far it moves on.
+        cover: how much of each pixel a character covers, of 255.
+    """
+
+    table: NDArray[np.int64]
+    cover: U8
 
 
-@lru_cache(maxsize=1024)
-def _cover(text: str, size_px: int, bold: bool) -> _Cover:
-    edge = size_px  # glyphs reach a little beyond their advance
-    wide = text_width_px(text, size_px, bold) + 2 * edge
-    drawn = np.zeros((3 * size_px, wide), np.uint8)
-    put_text(drawn, text, edge, 3 * size_px // 2, size_px, (255, 255, 255), bold)
+@lru_cache(maxsize=64)
+def _glyphs(styles: tuple[tuple[int, bool], ...]) -> _Glyphs:
+    """``styles``: size in px and whether bold."""
+    table, covers, begin = np.zeros((len(styles), 256, 6), np.int64), [np.zeros(0, np.uint8)], 0
+    for style, (size_px, bold) in enumerate(styles):
+        for character in filter(str.isprintable, sorted(LATIN_1)):
+            cover, left, top = _cover(character, size_px, bold)
+            advance = text_width_px(character, size_px, bold) - 1
+            height, width = cover.shape
+            table[style, ord(character)] = begin, left, top, width, height, advance
+            covers.append(cover.reshape(-1))
+            begin += cover.size
+    return _Glyphs(table, np.concatenate(covers))
+
+
+@lru_cache(maxsize=4096)
+def _cover(character: str, size_px: int, bold: bool) -> tuple[U8, int, int]:
+    """(h, w) how much of each pixel it covers, of 255, and left and top from where it stands."""
+    edge = size_px  # it reaches a little beyond its advance
+    drawn = np.zeros((3 * size_px, text_width_px(character, size_px, bold) + 2 * edge), np.uint8)
+    put_text(drawn, character, edge, 3 * size_px // 2, size_px, (255, 255, 255), bold)
     rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in (1, 0))
     if not len(rows):
-        return _Cover(drawn[:0].reshape(-1), 0, 0, 0, 0)
-    part = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    left, top = int(columns[0]) - edge, int(rows[0]) - 3 * size_px // 2
-    return _Cover(part.reshape(-1), left, top, part.shape[1], part.shape[0])
+        return drawn[:0, :0], 0, 0
+    part = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].copy()
+    return part, int(columns[0]) - edge, int(rows[0]) - 3 * size_px // 2
 
 
 def put_texts(image: U8, texts: Sequence[Text]) -> None:
     """Write lines of text into ``image`` (h, w, 3), as ``put_text`` does one."""
-    from tools.view.mark_kernels import stamp_texts
+    from tools.view.mark_kernels import write_texts
 
-    if not texts:
-        return
-    covers = [_cover(t.text, t.size_px, t.bold) for t in texts]
-    places = np.array(
-        [
-            (t.left_px + c.left, t.middle_px + c.top, c.width, c.height)
-            for t, c in zip(texts, covers, strict=True)
-        ]
-    )
-    colours = np.array([t.colour for t in texts], np.uint8)
-    run(stamp_texts, image, places, colours, np.concatenate([c.share for c in covers]))
+    styles = tuple(sorted({(t.size_px, t.bold) for t in texts}))
+    places, colours, lines = [], [], []
+    for t in texts:
+        if not (t.text.isprintable() and LATIN_1.issuperset(t.text)):
+            put_text(image, *t)
+            continue
+        lines.append(t.text)
+        places.append((t.left_px, t.middle_px, len(t.text), styles.index((t.size_px, t.bold))))
+        colours.append(t.colour)
+    if lines:
+        codes = np.frombuffer("".join(lines).encode("latin-1"), np.uint8)
+        paint = np.array(colours, np.uint8)
+        run(write_texts, image, codes, np.array(places), paint, *_glyphs(styles))
 
 
 def put_labels(

@@ -17,9 +17,9 @@ from tools.view.draw import (
     WHITE,
     elided,
     ink_on,
-    put_text,
     text_width_px,
 )
+from tools.view.marks import Text, put_texts
 
 _SEPARATOR = "  ·  "
 
@@ -65,28 +65,28 @@ def draw_status(
     pill = str(plan.status).replace("_", " ")
     pill_end = 3 * gap + text_width_px(pill, size, True)
     bar[first - row // 2 + 1 : first + row // 2, gap:pill_end] = colour
-    put_text(bar, pill, 2 * gap, first, size, ink_on(colour), bold=True)
+    texts = [Text(pill, 2 * gap, first, size, ink_on(colour), True)]
     target = target_speed_mps(plan)
     speed = f"{target * 3.6:.0f} km/h" if target > 0.1 or plan.status is PlanStatus.OK else "stop"
     left = width - gap - text_width_px(speed, size, True)
-    put_text(bar, speed, left, first, size, WHITE, bold=True)
+    texts.append(Text(speed, left, first, size, WHITE, True))
     left -= text_width_px("target ", size)
-    put_text(bar, "target ", left, first, size, DIM)
+    texts.append(Text("target ", left, first, size, DIM))
     reason = elided(plan.reason, size, left - 2 * gap - pill_end)
-    put_text(bar, reason, pill_end + gap, first, size, WHITE)
+    texts.append(Text(reason, pill_end + gap, first, size, WHITE))
     facts = [f"frame {frame.index}", f"{frame.t_ns / 1e9:.2f} s"]
     facts += [] if scene is None else [f"camera {scene.camera.source}"]
     text = _SEPARATOR.join([*facts, *(t for t in status_text if t)])
-    _draw_facts(bar, text, faults, second, size, gap)
+    put_texts(bar, texts + _facts(text, faults, second, size, gap, width))
 
 
-def _draw_facts(
-    bar: U8, text: str, faults: Sequence[str], row_px: int, size: int, gap: int
-) -> None:
-    room = bar.shape[1] - 2 * gap
+def _facts(
+    text: str, faults: Sequence[str], row_px: int, size: int, gap: int, width: int
+) -> list[Text]:
+    room, texts = width - 2 * gap, []
     if faults:
         more = f" (+{len(faults) - 1})" if len(faults) > 1 else ""
         fault = elided(faults[0], size, round(0.55 * room) - text_width_px(more, size)) + more
         room -= text_width_px(fault, size) + 2 * gap
-        put_text(bar, fault, 3 * gap + room, row_px, size, FAULT)
-    put_text(bar, elided(text, size, room), gap, row_px, size, DIM)
+        texts.append(Text(fault, 3 * gap + room, row_px, size, FAULT))
+    return [*texts, Text(elided(text, size, room), gap, row_px, size, DIM)]
