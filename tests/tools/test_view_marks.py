@@ -6,7 +6,16 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.view.draw import AMBER, INK, WHITE, dashed_rectangle, put_text, text_width_px, tint_table
+from tools.view.draw import (
+    AMBER,
+    INK,
+    WHITE,
+    _measured_px,
+    dashed_rectangle,
+    put_text,
+    text_width_px,
+    tint_table,
+)
 from tools.view.mark_kernels import fill_shapes, from_above
 from tools.view.marks import Label, Text, outline_boxes, put_labels, put_texts
 
@@ -41,6 +50,15 @@ def test_texts_are_those_of_opencv(image, texts):
         put_texts(got, texts)
         # where two glyphs share a pixel OpenCV rounds twice
         assert np.abs(got.astype(int) - want).max() <= 1
+
+
+@pytest.mark.parametrize(("size", "bold"), [(11, False), (14, True), (23, False), (48, True)])
+def test_widths_are_those_that_opencv_measures(size, bold):
+    rng = np.random.default_rng(size)
+    characters = [c for c in map(chr, range(32, 256)) if c.isprintable()]
+    texts = ["".join(rng.choice(characters, n)) for n in (1, 2, 3, 9, 40)]
+    for text in [*texts, "", " ", "AVATAR To. WA", "two…", "道", "a\nb"]:
+        assert text_width_px(text, size, bold) == _measured_px(text, size, bold)
 
 
 def test_a_part_of_a_picture_is_written_on_in_place(image):
