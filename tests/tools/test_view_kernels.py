@@ -17,6 +17,11 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
+def whole(mask):
+    """All columns of every row."""
+    return np.tile([0, mask.shape[1]], (len(mask), 1))
+
+
 def test_colours_are_mixed_where_the_mask_names_one(image):
     rng = np.random.default_rng(1)
     mask = rng.choice([0, 3, 200], (40, 60)).astype(np.uint8)
@@ -24,7 +29,7 @@ def test_colours_are_mixed_where_the_mask_names_one(image):
     colours = rng.integers(0, 256, (256, 3), np.uint8)
     want = image * 0.7 + colours[mask] * 0.3
     got = image.copy()
-    blend_where(in_rows(got), mask, 0, 0, colours, 0.3)
+    blend_where(in_rows(got), mask, whole(mask), 0, 0, colours, 0.3)
     assert (got[mask == 0] == image[mask == 0]).all()
     assert np.abs(got - want)[mask > 0].max() <= 1.5  # a factor of eight bits, and rounding
 
@@ -32,7 +37,7 @@ def test_colours_are_mixed_where_the_mask_names_one(image):
 def test_a_mask_smaller_than_the_picture_is_mixed_in_where_it_lies(image):
     mask = np.array([[0, 9, 9], [9, 0, 9]], np.uint8)
     got = image.copy()
-    blend_where(in_rows(got), mask, 38, 57, np.full((256, 3), 77, np.uint8), 1.0)
+    blend_where(in_rows(got), mask, whole(mask), 38, 57, np.full((256, 3), 77, np.uint8), 1.0)
     want = image.copy()
     want[38:, 57:][mask > 0] = 77
     assert (got == want).all()
@@ -157,7 +162,10 @@ def test_quads_cover_what_lies_in_them():
     corners = centre[:, None] + 12 * np.stack([np.cos(angle), np.sin(angle)], -1)
     for quad in corners:
         mask = np.zeros((40, 60), np.uint8)
-        fill_quads(mask, quad[None], np.array([7]))
+        reach = fill_quads(mask, quad[None], np.array([7]))
+        for row, (first, last) in zip(mask, reach, strict=True):
+            columns = np.flatnonzero(row)
+            assert (first, last) == ((columns[0], columns[-1] + 1) if len(columns) else (0, 0))
         outline = quad.astype(np.float32)
         for v, u in np.ndindex(mask.shape):
             inside_px = cv2.pointPolygonTest(outline, (u, v), True)

@@ -24,8 +24,9 @@ def look_up_where(image: Array, mask: Array, table: Array) -> None:
 
 
 @compiled
-def _mix(row: Array, added: Array, keep: int) -> None:
-    """A stretch of a row; apart, and in 16 bits, as a processor then does most numbers at once."""
+def mix(row: Array, added: Array, keep: int) -> None:
+    """Mix a colour into a stretch of a row of uint8: ``keep`` of 256 of it and ``added``, uint16;
+    apart, and in 16 bits, as a processor then does most numbers at once."""
     for j in range(len(row)):
         mixed = np.uint16(np.uint16(row[j]) * np.uint16(keep) + added[j])
         row[j] = np.uint8(mixed >> np.uint16(8))
@@ -96,7 +97,7 @@ def _runs(
 
 @compiled
 def _mixtures(colours: Array, shares: Array, width: int) -> tuple[Array, Array]:
-    """What ``_mix`` adds to a row for each colour, and how much it keeps of it, of 256."""
+    """What ``mix`` adds to a row for each colour, and how much it keeps of it, of 256."""
     added, keep = np.empty((len(colours), 3 * width), np.uint16), np.empty(len(colours), np.int64)
     for m in range(len(colours)):
         theirs = int(256 * shares[m] + 0.5)
@@ -110,7 +111,7 @@ def _mixtures(colours: Array, shares: Array, width: int) -> tuple[Array, Array]:
 def _mix_runs(row: Array, runs: Array, count: int, added: Array, keep: int) -> None:
     for i in range(count):
         begin, end = 3 * runs[i, 0], 3 * runs[i, 1]
-        _mix(row[begin:end], added[begin:end], keep)
+        mix(row[begin:end], added[begin:end], keep)
 
 
 @compiled

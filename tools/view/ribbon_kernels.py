@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import compiled
+from tools.view.kernels import mix
 from tools.view.mark_kernels import across
 
 Array = NDArray[Any]
@@ -84,51 +85,62 @@ def spaced(points: Array, least_px: float) -> Array:
 
 
 @compiled
-def fill_quads(mask: Array, quads: Array, levels: Array) -> None:
+def fill_quads(mask: Array, quads: Array, levels: Array) -> Array:
     """Set ``mask`` (h, w) uint8 to ``levels`` (n,) at the pixels whose centres lie in convex
-    ``quads`` (n, 4, 2) px, later ones over earlier; what lies outside is cut off."""
+    ``quads`` (n, 4, 2) px, later ones over earlier; what lies outside is cut off. Returns (h, 2)
+    from which column to which each row was written to."""
     rows, columns = mask.shape
+    reach = np.zeros((rows, 2), np.int64)
     for q in range(len(quads)):
         low, high = quads[q, :, 1].min(), quads[q, :, 1].max()
         for v in range(max(int(np.ceil(low)), 0), min(int(np.floor(high)), rows - 1) + 1):
             first, last = across(quads[q], float(v))
             if first <= last:
-                for u in range(
-                    max(int(np.ceil(first)), 0), min(int(np.floor(last)), columns - 1) + 1
-                ):
+                begin = max(int(np.ceil(first)), 0)
+                end = min(int(np.floor(last)), columns - 1) + 1
+                for u in range(begin, end):
                     mask[v, u] = levels[q]
+                if begin < end:
+                    new = reach[v, 1] == 0
+                    reach[v, 0] = begin if new else min(reach[v, 0], begin)
+                    reach[v, 1] = max(reach[v, 1], end)
+    return reach
 
 
 @compiled
-def _blend(row: Array, keep: int, blue: int, green: int, red: int) -> None:
-    """Mix a colour into a stretch of a row; apart, and in 16 bits, as in ``_mix``."""
-    k, b, g, r = np.uint16(keep), np.uint16(blue), np.uint16(green), np.uint16(red)
-    for u in range(len(row) // 3):
-        row[3 * u] = np.uint16(np.uint16(row[3 * u]) * k + b) >> np.uint16(8)
-        row[3 * u + 1] = np.uint16(np.uint16(row[3 * u + 1]) * k + g) >> np.uint16(8)
-        row[3 * u + 2] = np.uint16(np.uint16(row[3 * u + 2]) * k + r) >> np.uint16(8)
+def _repeat(colour: Array, theirs: int, added: Array) -> None:
+    """What ``mix`` adds for a colour, over and over."""
+    blue, green, red = (
+        np.uint16(colour[0] * theirs + 128),
+        np.uint16(colour[1] * theirs + 128),
+        np.uint16(colour[2] * theirs + 128),
+    )
+    for u in range(len(added) // 3):
+        added[3 * u], added[3 * u + 1], added[3 * u + 2] = blue, green, red
 
 
 @compiled
 def blend_where(
-    rows: Array, mask: Array, top: int, left: int, colours: Array, share: float
+    rows: Array, mask: Array, reach: Array, top: int, left: int, colours: Array, share: float
 ) -> None:
     """Mix ``share`` of the colours (256, 3) that ``mask`` names into a picture's ``rows`` (h, 3 w)
-    where it is not 0; its first pixel lies on the picture's (``left``, ``top``). All uint8."""
+    where it is not 0; its first pixel lies on the picture's (``left``, ``top``). All uint8.
+    ``reach``: (h, 2) from which column to which the mask's rows are looked at."""
     theirs = int(256 * share + 0.5)
+    added, ready, its = np.empty(3 * mask.shape[1], np.uint16), 0, -1
     for v in range(mask.shape[0]):
         line, row = mask[v], rows[top + v, 3 * left :]
-        begin, width = 0, mask.shape[1]
-        while begin < width:
+        begin, last = reach[v]
+        while begin < last:
             level, end = line[begin], begin + 1
-            while end < width and line[end] == level:
+            while end < last and line[end] == level:
                 end += 1
             if level:
-                blue, green, red = colours[level]
-                _blend(
-                    row[3 * begin : 3 * end], 256 - theirs, blue * theirs + 128,
-                    green * theirs + 128, red * theirs + 128,
-                )  # fmt: skip
+                wanted = 3 * (end - begin)
+                if level != its or wanted > ready:
+                    _repeat(colours[level], theirs, added[:wanted])
+                    ready, its = wanted, int(level)
+                mix(row[3 * begin : 3 * end], added[:wanted], 256 - theirs)
             begin = end
 
 
@@ -195,6 +207,6 @@ def paint_ribbon(
             for corner in range(4):
                 quads[n, corner, 0] -= left
                 quads[n, corner, 1] -= top
-        fill_quads(mask, quads[:drawn], names)
-        blend_where(rows, mask, top, left, colours, share)
+        reach = fill_quads(mask, quads[:drawn], names)
+        blend_where(rows, mask, reach, top, left, colours, share)
     return count
