@@ -112,7 +112,9 @@ def _ended_by_signals() -> Iterator[None]:
 def _not_there_yet(args: argparse.Namespace) -> list[Path]:
     """The output folder and those it is to lie in, as far as they do not exist, innermost first."""
     out = getattr(args, "out", None)
-    return [p for p in (out, *out.parents) if not p.exists()] if isinstance(out, Path) else []
+    if not isinstance(out, Path):
+        return []
+    return [p for p in (out, *out.parents) if not os.path.exists(p)]  # False for any odd name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

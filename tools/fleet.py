@@ -39,6 +39,8 @@ def run_replay_command(a: argparse.Namespace) -> int:
     sources = list(a.source)
     wild = any(_WILD.search(str(s)) and not s.exists() for s in sources)
     fleet = a.jobs is not None or a.ray is not None or a.retries is not None or a.again
+    if a.deadline_ms is not None and not a.realtime:
+        raise InputError("--deadline-ms: only with --realtime; without, no plan is ever late")
     live = getattr(a, "live", False) or any(_ADDRESS.match(str(s)) for s in sources)
     if len(sources) > 1 or fleet or (wild and not live):
         if live:

@@ -132,9 +132,21 @@ def test_out_is_a_file(capfd, tmp_path):
     assert (tmp_path / "o").read_text() == "mine"
 
 
+def test_a_deadline_of_many_logs_needs_realtime_too(capfd, tmp_path):
+    sources = [str(make_video(tmp_path / f"{i}.mp4")) for i in range(2)]
+    line = wrong(capfd, "replay", *sources, "--deadline-ms", "9", "--out", str(tmp_path / "o"))
+    assert "only with --realtime" in line
+
+
 def test_out_cannot_be_made(capfd):
     line = wrong(capfd, "replay", "--max-frames", "1", "--out", "/proc/none/o")
     assert "/proc/none/o" in line
+
+
+@pytest.mark.parametrize("name", ["o" * 300, "a/" * 3000])
+def test_out_has_a_name_that_no_folder_can_have(capfd, tmp_path, name):
+    assert "name too long" in wrong(capfd, "replay", "--out", str(tmp_path / name)).lower()
+    assert not list(tmp_path.iterdir())
 
 
 def test_empty_out_is_not_the_current_folder(capfd):
