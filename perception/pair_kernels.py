@@ -156,9 +156,10 @@ def linearised(
 
 @compiled
 def ranked(values: Array, kinds: Array, kind: bool, share: float, found: Array) -> int:
-    """Bring what of ``values`` (n,) is of a kind to the front of ``found`` (n,), and there to its
-    place what a ``share`` of it is no greater than (Hoare's selection: numba's sorting and masks
-    take a second more to compile). Returns that place, -1 where nothing is of the kind."""
+    """Copy those of ``values`` (n,) that are of a kind to the front of ``found`` (n,), in part
+    sorted: at the place returned is the one that stands a ``share`` of the way through them in
+    order; -1 if there is none. By Hoare's selection: numba's sorting and masks take a second more
+    to compile."""
     count = 0
     for i in range(len(values)):
         if kinds[i] == kind:

@@ -69,6 +69,9 @@ def test_a_replay_compiles_nothing_that_was_not_compiled_ahead(tmp_path):
         f"from tools.cli import main; {ahead}\n"
         "def forms(): return {f'{d.py_func.__module__}.{d.__name__}': len(d.signatures)"
         " for d in gc.get_objects() if isinstance(d, Dispatcher)}\n"
+        "from tools import warmup; from data.compiled import is_cached\n"
+        "for part in ('renderer', *REPLAY):\n"  # or each replay would announce a wait
+        "    assert all(map(is_cached, warmup._kernels(part))), part\n"
         "before = forms()\n"
         "assert main(['replay', '--max-frames', '25', '--out', sys.argv[1]]) == 0\n"
         "print(json.dumps([n for n, count in forms().items() if count > before.get(n, 0)]))"
