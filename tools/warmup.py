@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data.compiled import is_cached, is_kept
+from tools.progress import progress_bar
 
 Kernels = tuple[Callable[..., Any], ...]
 
@@ -107,6 +108,15 @@ def prepare(*parts: str) -> None:
         _compile_aside(missing, processes)
 
 
+def _begun(part: str, path: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        # -P: not what lies in the present folder, which may be other sources
+        [sys.executable, "-P", "-m", "tools.warmup", part],
+        env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 def _compile_aside(parts: list[str], processes: int) -> None:
     """Compile each part in a process of its own, into numba's cache.
 
@@ -116,19 +126,17 @@ def _compile_aside(parts: list[str], processes: int) -> None:
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
     waiting: list[str] = list(parts)
     running: list[subprocess.Popen[bytes]] = []
+    done = 0
     try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                running.append(
-                    subprocess.Popen(
-                        # -P: not what lies in the present folder, which may be other sources
-                        [sys.executable, "-P", "-m", "tools.warmup", waiting.pop(0)],
-                        env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    )
-                )  # fmt: skip
-            running = [p for p in running if p.poll() is None]
-            time.sleep(0.05)
+        with progress_bar("compiling kernels", len(parts), "part") as bar:
+            while waiting or running:
+                while waiting and len(running) < processes:
+                    running.append(_begun(waiting.pop(0), path))
+                running = [p for p in running if p.poll() is None]
+                if len(parts) - len(waiting) - len(running) > done:
+                    done = len(parts) - len(waiting) - len(running)
+                    bar(done)
+                time.sleep(0.05)
     finally:
         for process in running:
             process.kill()
