@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from data.errors import InputError
 from tools.options import build_parser
+from tools.streams import outlasting_readers
 
 
 def package_version() -> str:
@@ -119,19 +120,24 @@ def _not_there_yet(args: argparse.Namespace) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code (2 for bad input, 130 when interrupted)."""
+    with outlasting_readers():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parse(argv)
     new = _not_there_yet(args)
     if not args.debug:  # what it cannot read is told in our own words; read when it is imported
         os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     try:
         with _ended_by_signals():
-            return _dispatch(args)
+            code = _dispatch(args)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, so that a full disk is told as any other error
+            return code
     except KeyboardInterrupt as stop:
         print("interrupted", file=sys.stderr)
         return int(stop.args[0]) if stop.args else 130
-    except BrokenPipeError:  # whoever read our messages has gone; the results are written
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 0
     except Exception as error:
         if args.debug:
             raise

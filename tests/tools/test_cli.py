@@ -272,3 +272,34 @@ def test_libraries_add_no_lines_of_their_own(tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "can be decoded" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def unheard(*argv: str) -> int:
+    """The exit code of a command of which nobody reads what it says."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tools.cli", *argv]
+    with open(writer, "wb") as closed:
+        return subprocess.run(
+            command, cwd=ROOT, stdout=closed, stderr=closed, check=False
+        ).returncode
+
+
+def test_work_goes_on_when_nobody_reads_its_messages(tmp_path):
+    video, out = make_video(tmp_path / "v.mp4"), tmp_path / "o"
+    assert unheard("replay", str(video), "--model", "nano", "--out", str(out)) == 0
+    assert sorted(p.name for p in out.iterdir()) == [
+        "overlay.mp4", "record.jsonl", "summary.json", "timings.jsonl",
+    ]  # fmt: skip
+    shorter = ("--model", "nano", "--stop", "0.3", "--out", str(tmp_path / "b"))
+    assert unheard("replay", str(video), *shorter) == 0
+    assert unheard("diff", str(out), str(tmp_path / "b")) == 1
+    assert unheard("replay", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "p")) == 2
+
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.cli", "diff", str(out), str(out)],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert "No space left" in done.stderr and len(done.stderr.splitlines()) == 1
