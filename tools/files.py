@@ -92,7 +92,7 @@ def _replace(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, text.encode("utf-8"))
+    _replace(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -23,6 +23,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -288,11 +289,12 @@ def _write_rows(run: Path, part: Path) -> list[str]:
 
 def _log_name(run: Path) -> str:
     """Of the source, as the summary has it; else of the folder."""
-    try:
+    name = ""
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        return Path(str(summary["source"])).name or run.resolve().name
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return run.resolve().name
+        name = Path(str(summary["source"])).name
+    name = name or run.resolve().name
+    return name.encode("utf-8", "backslashreplace").decode()  # tables hold Unicode only
 
 
 def _timings(run: Path) -> Iterator[Row]:

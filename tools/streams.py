@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 
@@ -39,6 +40,8 @@ def outlasting_readers() -> Iterator[None]:
     """Within, standard output and error lose what nobody reads any more, and nothing else."""
     before = sys.stdout, sys.stderr
     if sys.stdout is not None:
+        if isinstance(sys.stdout, TextIOWrapper):  # a name that it cannot spell is no error either
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout = _Outlasting(sys.stdout)  # type: ignore[assignment]
     if sys.stderr is not None:
         sys.stderr = _Outlasting(sys.stderr)  # type: ignore[assignment]

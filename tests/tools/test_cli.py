@@ -303,3 +303,14 @@ def test_work_goes_on_when_nobody_reads_its_messages(tmp_path):
         )  # fmt: skip
     assert done.returncode == 2
     assert "No space left" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_terminal_that_cannot_spell_a_name_is_no_error(tmp_path):
+    video, out = make_video(tmp_path / "v.mp4"), tmp_path / "straße"
+    command = ["replay", str(video), "--model", "nano", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.cli", *command],
+        cwd=ROOT, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"stra\\xdfe: overlay.mp4" in done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tools.fleet_jobs import (
     replay_options,
     said_last,
 )
+from tools.fleet_page import write_fleet_page
 from tools.options import build_parser
 from tools.view.video import VideoWriter
 
@@ -358,6 +360,19 @@ def test_the_tables_hold_all_logs(fleet_run):
         f"SELECT run, log, count(*), max(frame) FROM '{out}/frames.parquet' GROUP BY ALL ORDER BY 1"
     ).fetchall()
     assert rows == [("a_b", "a <b>.mp4", 3, 2)]
+
+
+def test_a_name_that_is_no_unicode_is_spelt_out(fleet_run, tmp_path, capfd):
+    pytest.importorskip("duckdb")
+    ignore = shutil.ignore_patterns("*.parquet")
+    run = shutil.copytree(fleet_run[0] / "a_b", tmp_path / "run", ignore=ignore)
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"source": "/logs/v\udcff.mp4"}))
+    assert main(["find", str(run), "log == 'v\\udcff.mp4'", "--out", str(tmp_path / "m.csv")]) == 0
+    assert len((tmp_path / "m.csv").read_text().splitlines()) == 2
+
+    write_fleet_page(tmp_path, [run], [], tables=True)
+    assert "/logs/v\\udcff.mp4" in (tmp_path / "index.html").read_text()
 
 
 def test_what_is_done_already_is_left_as_it_is(fleet_run, capfd):
