@@ -327,7 +327,8 @@ def run_find(a: argparse.Namespace) -> int:
     clips = [""] * len(moments)
     if a.clips is not None:
         clips = _cut(tables.root, moments, a.clips, a.margin)
-        print(f"{sum(map(bool, clips))} clips written to {a.clips}")
+        written = sum(map(bool, clips))
+        print(f"{written} clip{'s' if written != 1 else ''} written to {a.clips}")
     if a.out is not None:
         _write_moments(a.out, moments, a.condition, clips)
         print(a.out)
