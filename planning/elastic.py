@@ -26,12 +26,13 @@ _HELD = 1e9
 def _near_at(field: Field, x: float, y: float) -> float:
     """Distance to the nearest obstacle's centre, between the four cells around."""
     rows, cols = field.near_m.shape
-    fx = min(max(x / field.cell_m - 0.5, 0.0), cols - 1.001)
-    fy = min(max(y / field.cell_m - 0.5, 0.0), rows - 1.001)
+    fx = max(min(x / field.cell_m - 0.5, cols - 1.001), 0.0)
+    fy = max(min(y / field.cell_m - 0.5, rows - 1.001), 0.0)
     c, r = int(fx), int(fy)
     fx, fy = fx - c, fy - r
-    low = field.near_m[r, c] * (1 - fx) + field.near_m[r, c + 1] * fx
-    high = field.near_m[r + 1, c] * (1 - fx) + field.near_m[r + 1, c + 1] * fx
+    right, below = min(c + 1, cols - 1), min(r + 1, rows - 1)  # a field may be a cell wide
+    low = field.near_m[r, c] * (1 - fx) + field.near_m[r, right] * fx
+    high = field.near_m[below, c] * (1 - fx) + field.near_m[below, right] * fx
     return float(low * (1 - fy) + high * fy)
 
 

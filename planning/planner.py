@@ -79,8 +79,8 @@ class _Now:
     """What one frame's planning works with.
 
     ``ego_mps`` is the log's own speed, ``near_ego_mps`` may be a guess: good enough to tell whether
-    a lead moves, too rough to begin a profile with or to foresee who will be where. ``last`` is
-    the last frame's curve seen from here, of which ``calm`` is kept.
+    a lead moves and who is about to cross, too rough to begin a profile with. Both are below zero
+    on the way back. ``last`` is the last frame's curve seen from here, of which ``calm`` is kept.
     """
 
     seen: Survey
@@ -144,9 +144,8 @@ class Planner:
         """
         begin = time.perf_counter()
         limit_s = self.config.deadline_s
-        speed, turning = _own_motion(scene)
+        near, turning = _own_motion(scene)
         guess = scene.ego is not None and scene.ego.estimated
-        near = None if speed is None else max(0.0, speed)
         ego = None if guess else near
         stale = self._stale(scene, now_ns)
         if stale:
@@ -263,7 +262,8 @@ class Planner:
         last, calm = now.last, now.calm
         route = find_route(prover, guide, seen.first_m, last, calm, cfg.route, now.late)
         end = end_of(route, seen, now.view, lead, self.vehicle, cfg.speed, self.spec)
-        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, seen.far_m - DIM_M, cfg.useful_m)
+        told_m, near = seen.far_m - DIM_M, now.near_ego_mps
+        drive = Drive(self.vehicle, cfg.speed, now.ego_mps, near, told_m, cfg.useful_m)
         plan = timed(route.curve, seen.objects, end, drive)
         plan = checked(plan, space.first_touch, seen.objects, lead, drive)
         if route.unfinished and plan.status == PlanStatus.BLOCKED:

@@ -117,7 +117,7 @@ def lower(plan: Plan, limit_mps: F64, n: int, drive: Drive) -> tuple[Plan, bool]
     """The first ``n`` points at no more than their speeds and ``limit_mps``; braking hard?"""
     s = curve_from(plan).s_m[:n]
     limit = np.minimum(plan.speed_mps, limit_mps)[:n]
-    speed, hard = speed_profile(s, limit, drive.vehicle, drive.ego_mps)
+    speed, hard = speed_profile(s, limit, drive.vehicle, drive.start_mps)
     speed = np.minimum(speed, plan.speed_mps[:n])
     arrays = (plan.x_m[:n], plan.y_m[:n], plan.yaw_rad[:n], speed, plan.curvature_1pm[:n])
     return Plan(plan.status, plan.reason, *arrays, times_s(s, speed)), hard
@@ -194,7 +194,7 @@ def safe_stop(
     curve = curve.cut(first_touch(curve))
     if len(curve) < 3:
         return Plan.none(status, reason)
-    own = float(speed[0]) if ego_mps is None else ego_mps
+    own = float(speed[0]) if ego_mps is None or math.isnan(ego_mps) else max(0.0, ego_mps)
     brake = own**2 / (2 * float(curve.s_m[-1]))
     brake = min(max(brake, vehicle.max_brake_mps2), vehicle.hard_brake_mps2)
     v = np.sqrt(np.maximum(own**2 - 2 * brake * curve.s_m, 0.0))

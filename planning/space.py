@@ -31,7 +31,8 @@ Mask = NDArray[np.bool_]
 _RAGGED_M = 3.0  # of the first road seen
 _TAIL_M = 3.0  # before a lead's rear: masks are rounded off there
 _PERSON = CLASS_ID["person"]
-_BEHIND_M, _AHEAD_M = 2.0, 6.0  # of the grid, free: room for the body at its first and last row
+_BEHIND_M, _AHEAD_M = 2.0, 6.0  # of the grid, free at least: room for the body at its ends
+_SPARE_M = 0.5
 _CHECK_M = 0.17  # between poses that are checked
 _EXTRA = 6.0  # most that a metre costs more, for the search
 
@@ -105,7 +106,8 @@ def space_of_objects(seen: Survey, spec: GridSpec, vehicle: Vehicle) -> Space:
 
 def _space(shut: Mask, spec: GridSpec, vehicle: Vehicle) -> Space:
     res = spec.resolution_m
-    behind, ahead = round(_BEHIND_M / res), round(_AHEAD_M / res)
+    behind = math.ceil(max(_BEHIND_M, vehicle.rear_m + _SPARE_M) / res)
+    ahead = math.ceil(max(_AHEAD_M, vehicle.front_m + _SPARE_M) / res)
     occupied = np.zeros((spec.cols, behind + spec.rows + ahead), np.bool_)
     occupied[:, behind : behind + spec.rows] = shut.T
     body = Body(

@@ -129,12 +129,12 @@ class Crossing:
     t_s: float
 
 
-def _moving_aside(objects: Footprints, speed_mps: F64, config: SpeedConfig) -> NDArray[np.bool_]:
+def _moving_aside(objects: Footprints, own_mps: float, config: SpeedConfig) -> NDArray[np.bool_]:
     """(n,) which objects move sideways for sure, and not just along lanes side by side."""
     aside_mps = np.abs(objects.vy_mps)
     sigma = np.where(objects.class_id == CLASS_ID["vehicle"], *config.crossing_sigma)
     doubt_mps = sigma * np.nan_to_num(objects.vy_std_mps)
-    along_mps = np.abs(objects.vx_mps + speed_mps[0]) if len(speed_mps) else 0.0
+    along_mps = np.abs(objects.vx_mps + own_mps)
     lateral = (along_mps < _WALKING_MPS) | (aside_mps > config.crossing_slope * along_mps)
     sure = aside_mps > np.maximum(0.5, doubt_mps)
     return np.asarray(objects.settled & sure & lateral)
@@ -147,20 +147,24 @@ def first_crossing(
     skip: NDArray[np.bool_],
     vehicle: Vehicle,
     config: SpeedConfig,
+    own_mps: float | None = None,
 ) -> Crossing | None:
     """The nearest conflict with an object that moves into the path, at constant velocities.
 
-    Objects that stand, that move along the path, whose velocity is young or doubtful, or in
-    ``skip`` are left to the cost grid and to following. ``s_m`` is the station of the rear axle
-    at which the front bumper meets the object's way.
+    ``speed_mps`` (n,) along the curve; ``own_mps`` now, which others' velocities are relative to
+    (None: the first of those). Objects that stand, that move along the path, whose velocity is
+    young or doubtful, or in ``skip`` are left to the cost grid and to following. ``s_m`` is the
+    station of the rear axle at which the front bumper meets the object's way.
     """
-    moves = _moving_aside(objects, speed_mps, config) & ~skip
-    pick = np.flatnonzero(moves)
-    if not len(pick) or len(curve) < 2:
+    if len(curve) < 2:
+        return None
+    own = float(speed_mps[0]) if own_mps is None else own_mps
+    pick = np.flatnonzero(_moving_aside(objects, own, config) & ~skip)
+    if not len(pick):
         return None
     t = times_s(curve.s_m, speed_mps)
     # Ground frame fixed at the present vehicle: relative velocity plus the own one.
-    vx = objects.vx_mps[pick] + speed_mps[0]
+    vx = objects.vx_mps[pick] + own
     vy = objects.vy_mps[pick]
     x = (objects.x0_m + objects.x1_m)[pick][:, None] / 2 + vx[:, None] * t
     y = (objects.y0_m + objects.y1_m)[pick][:, None] / 2 + vy[:, None] * t

@@ -27,27 +27,41 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Drive:
-    """What speeds follow from: the vehicle, the rules, the own speed (None: unknown), the x up
-    to which the ground is told, and the length under which a way counts as BLOCKED."""
+    """What speeds follow from.
+
+    Attributes:
+        ego_mps: own speed that a profile begins with, below zero on the way back; None: unknown.
+        near_ego_mps: the same where it may be a guess, for others' speeds over ground.
+        told_m: x up to which the ground is told.
+        useful_m: a way shorter than this counts as BLOCKED.
+    """
 
     vehicle: Vehicle
     rules: SpeedConfig
     ego_mps: float | None
+    near_ego_mps: float | None
     told_m: float
     useful_m: float
+
+    @property
+    def start_mps(self) -> float | None:
+        """Of a profile, which knows no way back: that begins from standing."""
+        return None if self.ego_mps is None else max(0.0, self.ego_mps)
 
 
 def timed(curve: Curve, objects: Footprints, end: End, drive: Drive) -> Plan:
     """Speeds and times on the curve, cut where the vehicle has to stop; status and reason."""
-    vehicle, ego = drive.vehicle, drive.ego_mps
+    vehicle, start = drive.vehicle, drive.start_mps
     moving = end.moves
     stop_s = math.inf if not end.what or moving else end.stop_s_m
     way, limit = _limited(curve, end, stop_s, drive)
-    speed, _ = speed_profile(way.s_m, limit, vehicle, ego)
+    near = drive.near_ego_mps
+    expected = start if near is None else max(0.0, near)
+    speed, _ = speed_profile(way.s_m, limit, vehicle, expected)
     lead = np.zeros(len(objects), np.bool_)
     if end.lead is not None:
         lead[end.lead.index] = True
-    crossing = first_crossing(way, speed, objects, lead, vehicle, drive.rules)
+    crossing = first_crossing(way, speed, objects, lead, vehicle, drive.rules, near)
     what = end.what
     if crossing is not None:
         stop_s = crossing.s_m - 0.5
@@ -56,7 +70,7 @@ def timed(curve: Curve, objects: Footprints, end: End, drive: Drive) -> Plan:
         way, limit = _limited(curve, end, stop_s, drive)
     if stop_s < 1.0 or len(way) < 3:
         return Plan.none(PlanStatus.BLOCKED, f"{what or 'no room'}: stopping")
-    speed, hard = speed_profile(way.s_m, limit, vehicle, ego)
+    speed, hard = speed_profile(way.s_m, limit, vehicle, start)
     status = PlanStatus.BLOCKED if stop_s < drive.useful_m else PlanStatus.OK
     reason = _reason(what, moving, end, stop_s, speed, hard, drive)
     times = times_s(way.s_m, speed)

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from planning.cost_to_go import UNITS, cost_to_go, estimate
 from planning.direct import _cost, direct_way
-from planning.elastic import _solve, poses_along, settled
+from planning.elastic import _near_at, _solve, poses_along, settled
 from planning.footprint import field_of
 from planning.hybrid_astar import HybridConfig, PathStatus, body_of, plan_path
 from planning.hybrid_search import costs_to
@@ -119,6 +119,14 @@ def test_points_are_pushed_off_what_is_near_and_those_held_stay():
     assert 14.0 + BODY.half_width_m + 0.2 < beside < 14.0 + BODY.half_width_m + 0.6
     free = settled(field_with(), BODY, points, held, 1.0, 10.0, 0.0, 0.1, True, 0.5, 20)
     assert np.abs(free - points).max() < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 18), (18, 1), (1, 1)])
+def test_maps_of_one_row_or_column_are_read_within_their_bounds(shape):
+    field = field_of(np.zeros(shape, np.bool_), 0.25)
+    field.near_m[:] = 3.0
+    for x, y in ((-1.0, -1.0), (0.1, 0.1), (9.0, 9.0)):
+        assert _near_at.py_func(field, x, y) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("seed", [0, 5000])

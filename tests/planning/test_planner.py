@@ -145,6 +145,29 @@ def test_a_person_about_to_cross_is_stopped_for(world):
     assert plan_of(world.scene(road, [away]), ego=6.0).reason == ""
 
 
+def test_a_person_about_to_cross_is_foreseen_by_an_estimated_own_speed(world):
+    """Beside the greatest allowed speed, where the profile begins, he would walk along the road."""
+    person = world.Thing(18, -4.0, velocity=(-6.0, 2.0), kind="person", width=0.5, height=1.7)
+    scene = world.scene(world.Road(left=5, right=5, lines=()), [person])
+    plan = plan_of(replace(scene, ego=EgoMotion(6.0, 0.0, 0.3, 0.01, estimated=True)))
+    assert plan.reason.split(":")[0] == plan_of(scene, ego=6.0).reason.split(":")[0]
+    assert "person crossing in" in plan.reason and plan.speed_mps[-1] == 0
+
+
+@pytest.mark.parametrize("own", [-3.0, -0.5, 0.0])
+def test_what_stands_ahead_of_one_who_rolls_back_is_no_lead(world, own):
+    car = world.Thing(14, 0.0, velocity=(-own, 0.0))
+    plan = plan_of(world.scene(world.Road(), [car]), ego=own)
+    assert "following" not in plan.reason and plan.speed_mps[-1] == 0
+    assert plan.x_m[-1] + Vehicle().front_m < 14
+
+
+def test_a_long_body_has_room_behind_the_rear_axle(world):
+    bus = Vehicle(wheelbase_m=6.0, front_m=8.7, rear_m=3.3, width_m=2.5)
+    plan = Planner(bus).plan(world.scene(world.Road(left=5, right=5, lines=())))[0]
+    assert plan.status == PlanStatus.OK and plan.length_m > 20
+
+
 def test_oncoming_traffic_in_the_next_lane_is_no_crossing(world):
     """Its sideways speed is small beside its speed along the road: an uncertain heading."""
     car = world.Thing(20, 3.6, velocity=(-20.0, -2.5))

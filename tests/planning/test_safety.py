@@ -20,7 +20,7 @@ CAR, RULES = Vehicle(), SpeedConfig()
 
 
 def drive(ego: float | None = 8.0) -> Drive:
-    return Drive(CAR, RULES, ego, 60.0, 6.0)
+    return Drive(CAR, RULES, ego, ego, 60.0, 6.0)
 
 
 def straight(speed: float = 8.0, end: float = 40.0, curvature: float = 0.0) -> Plan:
@@ -143,6 +143,11 @@ def test_a_safe_stop_brakes_along_the_last_path():
     assert out.x_m[-1] == pytest.approx(8.0**2 / 2 / CAR.max_brake_mps2, abs=0.7)
     assert (out.x_m[0], out.y_m[0], out.yaw_rad[0]) == (0, 0, 0)
     assert out.curvature_1pm == pytest.approx(0.01, abs=0.004)
+
+
+@pytest.mark.parametrize("ego", [-3.0, 0.0])
+def test_who_does_not_drive_on_stands_still(ego):
+    assert len(stop(straight(), 0.5, ego=ego).x_m) == 0
 
 
 def test_a_safe_stop_brakes_harder_where_the_path_is_short_and_ends_before_a_touch():
