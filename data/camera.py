@@ -169,6 +169,12 @@ class Camera:
         m[1, 2] = (self.matrix[1, 2] + 0.5) * sy - 0.5
         return replace(self, width_px=width_px, height_px=height_px, matrix=m)
 
+    def shifted(self, up_left_px: float) -> Camera:
+        """The same camera where all lies so many pixels further up and left in its images."""
+        m = self.matrix.copy()
+        m[:2, 2] -= up_left_px
+        return replace(self, matrix=m)
+
     @cached_property
     def _reach(self) -> float:
         """Tangent of the angle from the axis up to which the lens keeps directions apart: beyond

@@ -64,27 +64,37 @@ class Look:
     """What of a picture can be made ready before anything is found in it.
 
     Attributes:
-        grey: (h, w) uint8, the small picture; width_px: of the original.
+        grey: (h, w) uint8, the small picture; width_px: of the original; shift_px: of the small
+            picture, by which it lies up and left of the whole one resized.
         xy: (n, 2) float32 px of its corners; value: (n,) float32, their less eigenvalues.
     """
 
     grey: U8
     width_px: int
+    shift_px: float
     xy: F32
     value: F32
 
 
 def look_at(image: U8, config: FlowConfig) -> Look:
     """The look at a picture, (h, w, 3) uint8 BGR."""
-    grey = small_grey(image)
-    return Look(grey, image.shape[1], *corners(grey, config.corner))
+    grey, (height, width) = small_grey(image), image.shape[:2]
+    _, step = _sampling(height, width)
+    # the pixel taken of each block of ``step`` is its middle, or the next where it has none
+    shift_px = (step // 2 - (step - 1) / 2) * grey.shape[1] / width
+    return Look(grey, width, shift_px, *corners(grey, config.corner))
+
+
+def _sampling(height: int, width: int) -> tuple[float, int]:
+    """Size of the small picture as a share, and every which pixel is looked at for it."""
+    share = min(1.0, math.sqrt(_PIXELS / (width * height)))
+    return share, max(1, round(0.5 / share))
 
 
 def small_grey(image: U8) -> U8:
     """(h, w, 3) BGR to a grey picture of 320 x 180 pixels, or as many in another aspect."""
     height, width = image.shape[:2]
-    share = min(1.0, math.sqrt(_PIXELS / (width * height)))
-    step = max(1, round(0.5 / share))  # every few green pixels, then the means of some of them
+    share, step = _sampling(height, width)  # every few green pixels, then the means of some
     way = cv2.INTER_AREA if share * step <= 0.5 else cv2.INTER_LINEAR
     green = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step, 1])
     size = max(1, round(width * share)), max(1, round(height * share))

@@ -102,7 +102,7 @@ class OwnMotion:
         look = image if isinstance(image, Look) else self.look_at(image)
         grey = look.grey
         last, points, dt_s = self._grey, self._points, (t_ns - self._seen_ns) / 1e9
-        small = camera.scaled_to(grey.shape[1], grey.shape[0])
+        small = camera.scaled_to(grey.shape[1], grey.shape[0]).shifted(look.shift_px)
         self.turn = None
         self._predict(t_ns)
         if last is not None and last.shape == grey.shape and 0 < dt_s <= self.config.max_gap_s:

@@ -63,7 +63,7 @@ def test_corners_are_told_apart_as_in_numpy() -> None:
     corner = rng.uniform((0, 300), (1100, 600), (6, 2))
     objects = Detections(np.hstack([corner, corner + 120]), np.ones(6), np.zeros(6))
     config = FlowConfig(ground_points=60, other_points=30)
-    got = points_to_follow(Look(grey, 1280, xy, value), (60.0, 0.1), objects, surfaces, config)
+    got = points_to_follow(Look(grey, 1280, 0.0, xy, value), (60.0, 0.1), objects, surfaces, config)
     box = (objects.xyxy + 0.5) * scale - 0.5 + np.array([-3, -3, 3, 3])
     hidden = ((xy[:, None] > box[:, :2]) & (xy[:, None] < box[:, 2:])).all(2).any(1)
     below = xy[:, 1] - (60 + 0.1 * xy[:, 0])

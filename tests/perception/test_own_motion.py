@@ -328,3 +328,19 @@ def test_a_look_made_ready_ahead_changes_nothing():
         image, rest = picture(at), (i * round(DT_S * 1e9), camera(), NONE, road())
         assert own.update(image, *rest) == ahead.update(own.look_at(image), *rest)
     assert own.update(image, 7 * round(DT_S * 1e9), camera(), NONE, road()) is not None
+
+
+@pytest.mark.parametrize("size", [(640, 360), (1280, 720), (1920, 1080), (640, 480)])
+def test_the_small_picture_lies_where_its_camera_says(size: tuple[int, int]) -> None:
+    width, height = size
+    v, u = np.mgrid[:height, :width].astype(np.float64)
+    blob = 250 * np.exp(-((u - 0.4 * width) ** 2 + (v - 0.6 * height) ** 2) / (width / 20) ** 2)
+    look = OwnMotion().look_at(np.repeat(blob[..., None], 3, 2).astype(np.uint8))
+
+    def middle(picture: np.ndarray) -> np.ndarray:
+        rows, columns = np.indices(picture.shape)
+        return np.array([(columns * picture).sum(), (rows * picture).sum()]) / picture.sum()
+
+    scale = np.array(look.grey.shape[::-1]) / size
+    resized = (middle(np.floor(blob)) + 0.5) * scale - 0.5
+    assert middle(look.grey.astype(float)) == pytest.approx(resized - look.shift_px, abs=0.02)
