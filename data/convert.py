@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from data.datasets.base import NOT_WHOLE, Boxes, Dataset, Problem, size_problem
 from data.datasets.files import IMAGE_SUFFIXES, bare_name, image_problem, is_inside
 from data.errors import InputError
-from data.label_writers import ANY, IMAGES, WRITERS, Item
+from data.label_writers import ANY, IMAGES, WRITERS, Item, write_coco, yolo_name
 from data.taxonomy import CLASSES
 
 _EMPTY_IF_SILENT = ("coco", "yolo")  # formats in which an image without labels has no objects
@@ -68,10 +69,12 @@ def convert(
     lost: Counter[str] = Counter()
     splits: dict[str, list[Item]] = {}
     for dataset in datasets:
-        _check_split(dataset)
+        _check_split(dataset, to)
         items, wrong = gather(dataset, images != "none", to in _EMPTY_IF_SILENT)
         if classes == "ours":
             items = [_in_our_words(item, dataset, lost) for item in items]
+        if to == "yolo":
+            items = [replace(item, name=yolo_name(item.name)) for item in items]
         left_out += wrong
         splits[dataset.split] = items
     everything = [item for items in splits.values() for item in items]
@@ -81,7 +84,14 @@ def convert(
     _check_apart(splits, to)
     if images != "none":
         _place_images(splits, out, to, images == "link", report)
-    lost += WRITERS[to](out, splits, names)
+    write = WRITERS[to]
+    if to == "coco":
+        write = partial(write_coco, category_ids=_own_ids(datasets, names))
+    lost += write(out, splits, names)
+    others = sum(item.boxes.others for item in everything if item.boxes is not None)
+    lost += Counter(
+        {"labels that are no objects' boxes (lines, areas, parts)": others} if others else {}
+    )
     counts = {split: len(items) for split, items in splits.items()}
     boxes = sum(len(item.boxes or ()) for item in everything)
     return Converted(counts, boxes, names, tuple(left_out), dict(lost))
@@ -105,12 +115,26 @@ def _own_classes(datasets: Sequence[Dataset], items: Iterable[Item]) -> tuple[st
     return tuple(dict.fromkeys((*declared, *met)))
 
 
-def _check_split(dataset: Dataset) -> None:
+def _own_ids(datasets: Sequence[Dataset], classes: Sequence[str]) -> dict[str, int]:
+    """The set's own numbers of its classes where all have one, alike in all splits; else none."""
+    pairs = {pair for d in datasets for pair in d.category_ids.items() if pair[0] in classes}
+    ids = dict(pairs)
+    whole = len(pairs) == len(ids) == len(set(ids.values())) == len(classes)
+    return ids if whole else {}
+
+
+def _check_split(dataset: Dataset, to: str) -> None:
     name = dataset.split
     bad = not is_inside(name) or "/" in name or name[0] == "." or not _printable(name)
+    bad |= to == "yolo" and name == "images"  # see yolo_name
     if bad or name in ("names", "path", "nc"):
         raise InputError(f"split '{name}': expected a plain name such as train, val or test")
     if "detection" not in dataset.tasks or dataset.read_boxes is None:
+        if dataset.images and not any(map(os.path.isfile, dataset.images)):
+            first = dataset.images[0]
+            raise InputError(
+                f"{dataset.root}: no picture of split '{name}' is there; first {first}"
+            )
         have = ", ".join(dataset.tasks) or "nothing"
         raise InputError(f"{dataset.root}: split '{name}' labels {have}; no boxes to convert")
 
@@ -183,7 +207,8 @@ def _item(dataset: Dataset, i: int, with_image: bool) -> tuple[Item | None, list
         boxes, empty = _with_size(boxes, name)
         problems += empty
     frame = dataset.frame_attributes(i) if dataset.frame_attributes else {}
-    return Item(name, path, size, boxes, frame), problems
+    number = dataset.image_ids[i] if dataset.image_ids else None
+    return Item(name, path, size, boxes, frame, number), problems
 
 
 def _select(boxes: Boxes, keep: Sequence[int]) -> Boxes:

@@ -21,8 +21,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from data.datasets.base import Boxes
+from data.datasets.bdd100k import FRAME_KEYS
 from data.datasets.coco import far_edge
-from data.datasets.files import bare_name, clean_name, label_path
+from data.datasets.files import bare_name, clean_name, is_true, label_path
 from data.datasets.kitti import BEFORE_BOX, BEHIND_BOX
 from data.errors import InputError
 from data.taxonomy import BDD100K_NAMES, BDD100K_UNSURE, KITTI
@@ -34,7 +35,7 @@ ANY = "\0any"
 _IGNORE_FLAGS = ("iscrowd", "ignore", "crowd", "ignored", "difficult")
 _COCO_IMAGE = ("license", "flickr_url", "coco_url", "date_captured")
 _COCO_BOX = ("segmentation", "keypoints", "num_keypoints", "score", "track_id", "ignore")
-_SCALABEL_FRAME = ("videoName", "frameIndex", "timestamp", "url")
+_YOLO_SPLITS = ("train", "val", "test")
 _SCALABEL_BOX = ("poly2d", "box3d", "rle", "score", "manualShape", "manualAttributes")
 
 
@@ -47,6 +48,7 @@ class Item:
         size_px: width and height, None where nothing tells.
         boxes: None where the image has no box labels, ``ANY`` among their names where an area is
             to be ignored for all classes; frame: what is said of the whole image.
+        number: the image's own whole number, None where it has none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Item:
     size_px: tuple[int, int] | None
     boxes: Boxes | None
     frame: Mapping[str, Any]
+    number: int | None = None
 
 
 Splits = Mapping[str, Sequence[Item]]
@@ -79,7 +82,7 @@ def _count_lost(
     """Count attributes that a format cannot hold; ids, areas and flags that repeat ``ignore``
     are no loss."""
     for key, value in more.items():
-        repeats = key in _IGNORE_FLAGS and bool(value) == ignore
+        repeats = key in _IGNORE_FLAGS and is_true(value) == ignore
         if key not in (*held, "id", "area") and not repeats and value not in (None, [], ""):
             lost[f"{OF_BOXES}{key}"] += 1
 
@@ -110,14 +113,20 @@ def _extent(low: float, high: float) -> float:
     return next((w for w in near if far_edge(low, w) == high), width)
 
 
-def write_coco(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str]:
+def write_coco(
+    out: Path, splits: Splits, classes: Sequence[str], category_ids: Mapping[str, int] | None = None
+) -> Counter[str]:
     """``annotations/instances_SPLIT.json`` with images in ``images/SPLIT``; an area to ignore is
-    a crowd."""
-    category = {name: k for k, name in enumerate(classes, 1)}
+    a crowd. Images keep their numbers where all of a split have one of their own, and classes
+    theirs where ``category_ids`` gives them."""
+    category = category_ids or {name: k for k, name in enumerate(classes, 1)}
     for split, items in splits.items():
         used: set[int] = set()
         images, annotations = [], []
-        for image_id, item in enumerate(items, 1):
+        numbers = [item.number for item in items if item.number is not None]
+        if len(set(numbers)) < len(items):
+            numbers = list(range(1, len(items) + 1))
+        for image_id, item in zip(numbers, items):
             size = dict(zip(("width", "height"), item.size_px or ()))
             images.append({"id": image_id, "file_name": item.name, **size, **_sorted_out(item)})
             for box, name, ignore, more in _rows(item.boxes, classes):
@@ -127,7 +136,7 @@ def write_coco(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str
             if a["id"] is None:
                 spare += 1
                 a["id"] = spare
-        categories = [{"id": k, "name": name} for name, k in category.items()]
+        categories = [{"id": category[name], "name": name} for name in classes]
         table = {"images": images, "annotations": annotations, "categories": categories}
         _write(out / f"annotations/instances_{split}.json", json.dumps(table) + "\n")
     return Counter()
@@ -156,8 +165,9 @@ def _annotation(
         more = {"id": given, **more} if given is not None else more
     else:
         used.add(key)
-    area, crowd = more.pop("area", bbox[2] * bbox[3]), more.pop("iscrowd", int(ignore))
-    if bool(crowd or more.get("ignore")) != ignore:
+    area = more.pop("area", bbox[2] * bbox[3])
+    crowd = int(is_true(more.pop("iscrowd", ignore)))
+    if (crowd or is_true(more.get("ignore"))) != ignore:
         crowd = int(ignore)
     top = {k: more.pop(k) for k in _COCO_BOX if k in more}
     found = {"id": key, "image_id": image_id, "category_id": category, "bbox": bbox}
@@ -174,7 +184,7 @@ def write_bdd100k(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[
         for item in items:
             if item.boxes is None:
                 continue  # an image without an entry has no labels
-            top = {k: item.frame[k] for k in _SCALABEL_FRAME if k in item.frame}
+            top = {k: item.frame[k] for k in FRAME_KEYS if k in item.frame}
             rest = {k: v for k, v in item.frame.items() if k not in top}
             rows = enumerate(_rows(item.boxes, classes))
             labels = [_label(k, *row, lost) for k, row in rows]
@@ -293,7 +303,7 @@ def write_kitti(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[st
 def _line(
     box: list[float], name: str, ignore: bool, more: dict[str, Any], lost: Counter[str]
 ) -> str:
-    held = [k for k in (*BEFORE_BOX, *BEHIND_BOX) if _is_number(more.get(k))]
+    held = [k for k in (*BEFORE_BOX, *BEHIND_BOX, "score") if _is_number(more.get(k))]
     _count_lost(lost, more, ignore, held)
     void = KITTI.get(name, "") is None
     if ignore and not void:
@@ -308,12 +318,13 @@ def _line(
         return [_text(v if _is_number(v) else unsaid) for v, unsaid in values]
 
     words = ["_".join(name.split()), *said(BEFORE_BOX), *map(_text, box), *said(BEHIND_BOX)]
+    words += [_text(more["score"])] if "score" in held else []
     return " ".join(words) + "\n"
 
 
 def write_yolo(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str]:
     """``labels/SPLIT`` and ``data.yaml`` with images in ``images/SPLIT``; boxes are clipped to
-    the image, for Ultralytics refuses whole images otherwise.
+    the image, for Ultralytics refuses whole images otherwise. Names are those of ``yolo_name``.
 
     Raises:
         InputError: the size of an image is not known.
@@ -329,10 +340,31 @@ def write_yolo(out: Path, splits: Splits, classes: Sequence[str]) -> Counter[str
                 raise InputError(f"{item.image}: YOLO needs the image's size, and it is not known")
             lines = _shares(item, number, lost)
             _write(label_path(out / f"labels/{split}", item.name), "".join(lines))
-    table = {s: f"images/{s}" for s in splits} | {"names": dict(enumerate(classes))}
+    keys = yolo_keys(tuple(splits))
+    table = {keys[s]: f"images/{s}" for s in splits} | {"names": dict(enumerate(classes))}
     text = yaml.safe_dump(table, allow_unicode=True, sort_keys=False)
     _write(out / "data.yaml", text)
     return lost
+
+
+def yolo_name(name: str) -> str:
+    """An image's name without folders called 'images', of which the last in its path is taken for
+    the one that labels lie beside: leading ones go, others are renamed."""
+    *parts, file = name.split("/")
+    while parts and parts[0] == "images":
+        parts.pop(0)
+    return "/".join([*("pictures" if p == "images" else p for p in parts), file])
+
+
+def yolo_keys(splits: Sequence[str]) -> dict[str, str]:
+    """Split -> its key in ``data.yaml``, of which Ultralytics knows 'train', 'val' and 'test':
+    'train2017' and 'valid' stand there as those, the shortest name first."""
+    found = {s: s for s in splits if s in _YOLO_SPLITS}
+    for split in sorted(splits, key=len):
+        usual = re.fullmatch(r"(train|val|test)(ing|id|idation)?[-_ ]?\d*", split.lower())
+        key = usual[1] if usual else split
+        found.setdefault(split, split if key in found.values() else key)
+    return found
 
 
 def _shares(item: Item, number: Mapping[str, int], lost: Counter[str]) -> list[str]:

@@ -67,7 +67,7 @@ def fit_calibration(
 def _from_drives(a: argparse.Namespace) -> tuple[Calibration, Figures]:
     if a.labels is None:
         raise InputError("--detections needs --labels, a folder of KITTI label files")
-    drives = read_detections(a.detections, a.layout)
+    drives = read_detections(a.detections, a.layout or "kitti")
     files = sorted(a.labels.glob("*.txt"))
     if not files:
         raise InputError(f"--labels {a.labels}: expected KITTI label files DRIVE.txt, found none")
@@ -76,6 +76,9 @@ def _from_drives(a: argparse.Namespace) -> tuple[Calibration, Figures]:
 
 
 def _from_run(a: argparse.Namespace) -> tuple[Calibration, Figures]:
+    for option, given in (("--labels", a.labels), ("--format", a.layout)):
+        if given is not None:
+            raise InputError(f"{option} goes with --detections; the run of --run has its labels")
     record = load(a.run / "frames.npz")
     name = str(record.about.get("model", {}).get("name", "model"))
     try:
@@ -91,6 +94,8 @@ def run_calibrate_scores(a: argparse.Namespace) -> int:
     Raises:
         InputError: bad input, or nothing to fit.
     """
+    if a.out.is_dir():
+        raise InputError(f"--out {a.out}: is a folder; give a file")
     calibration, figures = _from_drives(a) if a.run is None else _from_run(a)
     write_json(a.out, to_json(calibration, figures))
     for name, m in calibration.classes.items():

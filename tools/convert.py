@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from data.convert import Converted, convert
-from data.datasets import list_splits, open_dataset, recognise
+from data.datasets import check_names, list_splits, open_dataset, recognise
 from data.errors import InputError
-from data.label_writers import OF_BOXES, PARTS
+from data.label_writers import OF_BOXES, PARTS, yolo_keys
 from tools.files import make_folder, staging
 from tools.progress import progress_bar, report_skipped
 
@@ -45,6 +45,11 @@ def _print_summary(a: argparse.Namespace, layout: str, result: Converted) -> Non
     for text, count in sorted(result.lost.items()):
         if OF_BOXES not in text:
             print(f"{a.to} cannot hold {text}: {count}")
+    keys = yolo_keys(tuple(result.images)).values()
+    missing = [k for k in ("train", "val") if k not in keys] if a.to == "yolo" else []
+    if missing:
+        what = " and no ".join(missing)
+        print(f"data.yaml has no {what}, which Ultralytics needs: name it there")
 
 
 def run_convert(a: argparse.Namespace) -> int:
@@ -53,17 +58,22 @@ def run_convert(a: argparse.Namespace) -> int:
     Everything is written to a hidden folder there and moved when it is whole; the file by which
     the set is recognised comes last.
     """
+    if a.names and a.classes == "own":
+        raise InputError(f"--class {a.names[0]} has no use without --classes ours")
     layout = recognise(a.source, a.layout)
     _check_out(a.source, a.out)
     datasets = [
         open_dataset(a.source, split, layout, strict=a.strict, names=tuple(a.names))
         for split in _wanted_splits(a.source, layout, a.split)
     ]
+    for d in datasets:
+        check_names(d, tuple(a.names))
     labelled = [d for d in datasets if "detection" in d.tasks]
     if not a.split and labelled:  # a split without labels (a public test set) has nothing to give
         for d in datasets:
             if d not in labelled:
-                print(f"split {d.split} has no box labels; left out")
+                what = "box labels" if any(p.is_file() for p in d.images) else "pictures"
+                print(f"split {d.split} has no {what}; left out")
         datasets = labelled
     if not datasets:
         raise InputError(f"{a.source}: has no splits")

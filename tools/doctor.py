@@ -29,7 +29,14 @@ from data.checks import (
     report_split,
     verdict,
 )
-from data.datasets import Dataset, list_splits, open_dataset, recognise, with_names
+from data.datasets import (
+    Dataset,
+    check_names,
+    list_splits,
+    open_dataset,
+    recognise,
+    with_names,
+)
 from data.datasets.base import SURFACES, subset
 from data.datasets.files import choose_split
 from data.errors import InputError
@@ -114,6 +121,7 @@ def _open_splits(
         if a.strict and dataset.problems:
             raise InputError(str(dataset.problems[0]))
         opened[split] = with_names(dataset, tuple(a.names))
+        check_names(dataset, tuple(a.names))
     return opened, findings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data.camera import load_camera
-from data.datasets import Dataset, Problem, only_tasks, open_dataset, screen
+from data.datasets import Dataset, Problem, check_names, only_tasks, open_dataset, screen
 from data.datasets.base import read_mask
 from data.errors import InputError
 from data.taxonomy import CLASS_ID, CLASSES
@@ -358,6 +358,7 @@ def run_evaluate(a: argparse.Namespace) -> int:
         return 0
     split = a.split or ("test" if drives is None else drives.split)
     opened = open_dataset(a.data, split, a.layout, strict=a.strict, names=tuple(a.names))
+    check_names(opened, tuple(a.names))
     if drives is not None and _tracks_alone(opened, a.predictions):
         _score_tracks_alone(a, drives)
         return 0

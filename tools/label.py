@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.datasets import Dataset, open_dataset, recognise, screen
+from data.datasets import Dataset, check_names, open_dataset, recognise, screen
 from data.datasets.files import IMAGE_SUFFIXES, bare_name, list_images, read_image
 from data.errors import InputError
 from data.logs import Log, open_log
@@ -114,7 +114,10 @@ def _dataset(a: argparse.Namespace) -> Dataset:
         names = tuple(list_images(a.source))
         paths = tuple(a.source / n for n in names)
         return Dataset("images", a.source, a.split or "train", names, paths, ())
-    return open_dataset(a.source, a.split or "train", layout, strict=a.strict, names=tuple(a.names))
+    pairs = tuple(a.names)
+    dataset = open_dataset(a.source, a.split or "train", layout, strict=a.strict, names=pairs)
+    check_names(dataset, pairs)
+    return dataset
 
 
 def _open(a: argparse.Namespace) -> Source:

@@ -253,7 +253,7 @@ def _add_convert(sub: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     p.add_argument(
         "--classes", choices=("own", "ours"), default="own",
-        help="class names of the set, or what maps to one of ours (%(default)s)",
+        help="class names of the set, or what maps to one of ours, with --class (%(default)s)",
     )  # fmt: skip
 
 
@@ -337,7 +337,9 @@ def _add_calibrate_scores(sub: argparse._SubParsersAction) -> None:
     given = p.add_mutually_exclusive_group(required=True)
     given.add_argument("--run", type=_path, help="folder written by evaluate, of the model's own")
     given.add_argument("--detections", type=_path, help="file or folder, with --labels")
-    p.add_argument("--format", dest="layout", choices=("kitti", "mot", "coco"), default="kitti")
+    p.add_argument(
+        "--format", dest="layout", choices=("kitti", "mot", "coco"), help="of --detections (kitti)"
+    )
     p.add_argument("--labels", type=_path, help="folder of KITTI label files")
     p.add_argument("--detector", help="its name (the detections' folder)")
     p.add_argument("--out", type=_path, required=True, help="FILE.json")

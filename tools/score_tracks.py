@@ -35,8 +35,8 @@ JSON, CSV = "tracking.json", "tracking.csv"
 PROTOCOL = {
     "kitti": "KITTI 2D boxes: occlusion up to 2, truncation 0; Van beside Car, seated beside "
     "Pedestrian, DontCare and 25 px or lower not judged; HOTA over IoU 0.05 to 0.95, others 0.5",
-    "mot": "MOT16/17/20 pedestrians, distractors not judged; HOTA over IoU 0.05 to 0.95, "
-    "others at 0.5",
+    "mot": "MOT16/17/20 pedestrians, distractors (and in drives named MOT20-* vehicles without a "
+    "motor) not judged; HOTA over IoU 0.05 to 0.95, others at 0.5",
 }
 _SHARES = ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1")
 _COUNTS = ("switches", "fragmentations", "misses", "false_alarms", "ground_truths")
@@ -86,15 +86,15 @@ def score_files(
             _check_frames(found, frames[drive])
             truth = of_frames(truth, frames[drive])
         pair = (every_nth(truth, stride), every_nth(found, stride))
-        for name, c in _scored(pair, layout).items():
+        for name, c in _scored(pair, layout, drive).items():
             counts.setdefault(name, {})[drive] = c
         digests[drive] = hashlib.sha256(file.read_bytes()).hexdigest()
     return TrackRecord(counts, digests, {"layout": layout, "stride": stride})
 
 
-def _scored(pair: tuple[TrackFile, TrackFile], layout: str) -> dict[str, TrackCounts]:
+def _scored(pair: tuple[TrackFile, TrackFile], layout: str, drive: str) -> dict[str, TrackCounts]:
     if layout == "mot":
-        return {"Pedestrian": score_mot(*pair)}
+        return {"Pedestrian": score_mot(*pair, drive)}
     return {name: score_kitti(*pair, name) for name in KITTI_CLASSES}
 
 

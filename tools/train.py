@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.config import load_config
-from data.datasets import Dataset, list_splits, only_tasks, open_dataset, screen
+from data.datasets import Dataset, check_names, list_splits, only_tasks, open_dataset, screen
 from data.errors import InputError
 from tools.files import make_folder
 from tools.progress import progress_bar, report_skipped
@@ -39,6 +39,7 @@ def _open_one(s: Any, strict: bool, learns: tuple[str, ...]) -> Dataset:
         whole = unlabelled(s.path)
     else:
         whole = open_dataset(s.path, s.split, s.layout, strict=strict, names=s.names)
+        check_names(whole, s.names)
     dataset, unreadable = (whole, ()) if isinstance(whole, VideoSet) else screen(whole)
     if _leads():
         report_skipped([str(p) for p in unreadable], f"{s.path} {whole.split}")
@@ -75,6 +76,10 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
     learns = ARCHITECTURES[config.arch]
     sets = [_open_one(s, config.strict, learns) for s in config.data]
     val = [_open_one(s, config.strict, learns) for s in config.val]
+    for dataset in val:
+        if not set(dataset.tasks) & set(learns) and _leads():
+            print(f"warning: {dataset.root}: split '{dataset.split}' has no labels to choose the "
+                  "best by; run roadstack doctor on it", file=sys.stderr)  # fmt: skip
     make_folder(out)
     steps_here = 0
     with ExitStack() as stack:
@@ -173,7 +178,10 @@ def run_train_command(a: argparse.Namespace) -> int:
         if config is not None:
             raise InputError("train takes a CONFIG.toml or --data FOLDER, not both")
         overrides = _own_data(a.data, a.layout, tuple(a.names), _arch(overrides)) + overrides
-        overrides += ["strict=true"] if a.strict else []
+    elif a.names or a.layout:
+        given, key = ("--class", 'names = ["NAME=OURS"]') if a.names else ("--format", "layout")
+        raise InputError(f"{given} goes with --data; else write {key} in a table [[data]]")
+    overrides += ["strict=true"] if a.strict else []
     best = run_train(config, a.out, tuple(overrides))
     if _leads():
         skipped = a.out / "skipped.txt"

@@ -40,6 +40,7 @@ class Boxes:
         problems: entries that could not be read, left out of the arrays.
         size_px: width and height of the image as the labels state them, None if they do not.
         where: file of the labels and place in it, for messages.
+        others: how many labels there are that are no objects' boxes: lines, areas, parts.
     """
 
     xyxy: F64
@@ -49,6 +50,7 @@ class Boxes:
     problems: tuple[Problem, ...] = ()
     size_px: tuple[int, int] | None = None
     where: str = ""
+    others: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", np.asarray(self.xyxy, np.float64).reshape(-1, 4))
@@ -101,6 +103,9 @@ class Dataset:
         problems: met on opening the split: entries of no image, images listed twice, ...
         calibs: path of each image's calibration file, None where there is none; or empty.
         frame_attributes: index -> what the labels say of the whole image (weather, time of day).
+        image_ids: whole number of each image where its file numbers them all, else empty;
+            category_ids: the same of class names.
+        looked_for: where box labels are looked for, for messages; '' where that is not said.
     """
 
     layout: str
@@ -120,6 +125,9 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     calibs: tuple[Path | None, ...] = ()
     frame_attributes: Callable[[int], Mapping[str, Any]] | None = None
+    image_ids: tuple[int, ...] = ()
+    category_ids: Mapping[str, int] = field(default_factory=dict)
+    looked_for: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -345,6 +353,7 @@ def subset(dataset: Dataset, keep: list[int]) -> Dataset:
         read_boxes=read_boxes if read else None,
         masks={k: tuple(v[i] for i in keep) for k, v in dataset.masks.items()},
         calibs=tuple(dataset.calibs[i] for i in keep) if dataset.calibs else (),
+        image_ids=tuple(dataset.image_ids[i] for i in keep) if dataset.image_ids else (),
         frame_attributes=frame_attributes if dataset.frame_attributes else None,
     )
 

@@ -15,7 +15,7 @@ A box's edges are taken as they stand: Scalabel's own COCO export adds a pixel t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ _MASKS: dict[str, tuple[tuple[str, str, dict[int, int]], ...]] = {
     ),
 }
 _CORNERS = ("x1", "y1", "x2", "y2")
+FRAME_KEYS = ("videoName", "frameIndex", "timestamp", "url")  # of a frame, beside its attributes
 
 
 def recognises(root: Path) -> bool:
@@ -73,10 +74,12 @@ def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
     if not isinstance(labels, list):
         problems.append(Problem("label_malformed", where, "labels must be a list; left out"))
         labels = []
+    others = 0
     for k, label in enumerate(labels):
         try:
             box = label.get("box2d")
             if box is None:
+                others += 1
                 continue
             row = numbers([box[key] for key in _CORNERS], 4)
             name = _category(label)
@@ -94,7 +97,7 @@ def parse_boxes(entry: Mapping[str, Any], where: str) -> Boxes:
         ignore.append(bool(more.get("crowd") or more.get("ignored") or name in BDD100K_UNSURE))
     return Boxes(
         np.array(xyxy), tuple(names), np.array(ignore, bool), tuple(attributes), tuple(problems),
-        where=where,
+        where=where, others=others,
     )  # fmt: skip
 
 
@@ -120,9 +123,7 @@ def _read_labels(
     if isinstance(table, dict) and "frames" in table:  # Scalabel's form, with the classes
         config = table.get("config")
         categories = config.get("categories") if isinstance(config, dict) else None
-        given = categories if isinstance(categories, list) else []
-        own = (clean_name(c.get("name") if isinstance(c, dict) else c) for c in given)
-        table, names = table["frames"], tuple(own) or names
+        table, names = table["frames"], tuple(_leaves(categories)) or names
     if not isinstance(table, list):
         raise InputError(f"{path}: expected a list of images with their labels (det_20)")
     entries: dict[str, dict[str, Any]] = {}
@@ -137,6 +138,18 @@ def _read_labels(
         else:
             entries[name] = entry
     return path, entries, problems, names
+
+
+def _leaves(categories: Any) -> Iterator[str]:
+    """Names of Scalabel's categories, which may be parted into ``subcategories``, to any depth."""
+    stack = categories[::-1] if isinstance(categories, list) else []
+    while stack:
+        c = stack.pop()
+        below = c.get("subcategories") if isinstance(c, dict) else None
+        if isinstance(below, list) and below:
+            stack += below[::-1]
+        else:
+            yield clean_name(c.get("name") if isinstance(c, dict) else c)
 
 
 def _of_files(folder: Path, problems: list[Problem]) -> list[dict[str, Any]]:
@@ -221,8 +234,11 @@ def open_split(root: Path, split: str) -> Dataset:
         return None if entry is None else parse_boxes(entry, f"{path}: image {images[i]}")
 
     def frame_attributes(i: int) -> Mapping[str, Any]:
-        found = entry_of.get(images[i], {}).get("attributes")
-        return found if isinstance(found, dict) else {}
+        entry = entry_of.get(images[i], {})
+        found = entry.get("attributes")
+        return {k: v for k, v in entry.items() if k in FRAME_KEYS} | (
+            found if isinstance(found, dict) else {}
+        )
 
     names = tuple(dict.fromkeys((*declared, *_names_in(entries))))
     common, labelled = common_classes(names)
@@ -242,4 +258,5 @@ def open_split(root: Path, split: str) -> Dataset:
         class_names=names,
         problems=tuple(problems),
         frame_attributes=frame_attributes,
+        looked_for=str(path),
     )

@@ -9,6 +9,7 @@ has no objects; crowds are areas to ignore.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data.datasets.base import Boxes, Dataset, Problem
-from data.datasets.files import clean_name, folders, is_inside, numbers, read_json, visible
+from data.datasets.files import clean_name, folders, is_inside, is_true, numbers, read_json, visible
 from data.errors import InputError
 from data.taxonomy import common_classes
 
@@ -91,7 +92,7 @@ def parse_boxes(
             continue
         xyxy.append((x, y, far_edge(x, w), far_edge(y, h)))
         names.append(name)
-        ignore.append(bool(a.get("iscrowd") or a.get("ignore")))
+        ignore.append(is_true(a.get("iscrowd")) or is_true(a.get("ignore")))
         attributes.append({k: v for k, v in a.items() if k not in _OF_BOX} | more)
     return Boxes(
         np.array(xyxy), tuple(names), np.array(ignore, bool), tuple(attributes), tuple(problems),
@@ -147,9 +148,10 @@ def _categories(table: Mapping[str, Any], path: Path) -> tuple[dict[Any, str], l
 
 
 def _images(
-    table: Mapping[str, Any], path: Path
+    table: Mapping[str, Any], path: Path, found: Mapping[str, Any]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[Any, str], list[Problem]]:
-    """Entry of each image by file name, image id -> file name, and entries left out."""
+    """Entry of each image by its given name, of those ``found``, image id -> name, and entries left
+    out."""
     entries: dict[str, Mapping[str, Any]] = {}
     name_of: dict[Any, str] = {}
     problems = []
@@ -159,7 +161,7 @@ def _images(
         if not isinstance(name, str) or not _is_id(key) or not name.strip():
             text = f"image {k} needs an id and a file_name; left out"
             problems.append(Problem("label_malformed", str(path), text))
-        elif not is_inside(name):
+        elif name not in found:
             text = f"image {k}: file_name '{name}' leads out of the set; give it relative to it"
             problems.append(Problem("image_name", str(path), text))
         elif name_of.setdefault(key, name) != name:
@@ -189,15 +191,54 @@ def _annotations(
     return found, problems
 
 
-def _image_folder(root: Path, split: str, path: Path, names: list[str]) -> Path:
-    """The folder in which the images are: of the usual ones that with most of the first files."""
+def _undeclared(
+    annotations: Mapping[str, list[tuple[int, Mapping[str, Any]]]], categories: Mapping[Any, str]
+) -> list[str]:
+    """What ``parse_boxes`` calls categories that annotations name and the file does not."""
+    met = (a.get("category_id") for rows in annotations.values() for _, a in rows)
+    return [f"category {c}" for c in dict.fromkeys(filter(_is_id, met)) if c not in categories]
+
+
+def _usual_folders(root: Path, split: str, path: Path) -> list[Path]:
+    """Where the images of the annotation file ``path`` may be."""
     here = path.parent
     nested = [root / split, root / "images" / split, here / "images" / split, here / split]
     usual = [*nested, root / "images", here / "images", here, root]
     if here.name == "annotations":
         usual += [root / path.stem[10:], root / "images" / path.stem[10:]]
-    first = names[:: max(1, len(names) // 20)]
-    return max(usual, key=lambda f: sum(os.path.isfile(f / n) for n in first))
+    return usual
+
+
+def _find_images(given: list[str], usual: list[Path]) -> dict[str, tuple[str, Path]]:
+    """Name and path of each image by its given file name.
+
+    The folder is that of the ``usual`` ones with most of the first files. Of an image that is not
+    there, or whose name leads out of the set (of a server's own folders), the last part is looked
+    for in all of them, and taken where just one file has it. Other names that lead out are left
+    out; other files that are missing stay listed.
+    """
+    first = [n for n in given[:: max(1, len(given) // 20)] if is_inside(n)]
+    folder = max(usual, key=lambda f: sum(os.path.isfile(f / n) for m in first for n in _ways(m)))
+    last_of = {n: n.replace("\\", "/").rpartition("/")[2] for n in given}
+    count = Counter(last_of.values())
+    found: dict[str, tuple[str, Path]] = {}
+    for key, last in last_of.items():
+        ways = [n for n in _ways(key) if is_inside(n)]
+        here = next((n for n in ways if os.path.isfile(folder / n)), None)
+        if here is not None:
+            found[key] = here, folder / here
+            continue
+        hits = [p for f in usual if count[last] == 1 and os.path.isfile(p := f / last)]
+        if len(set(map(os.path.realpath, hits))) == 1:
+            found[key] = last, hits[0]
+        elif ways:
+            found[key] = ways[-1], folder / ways[-1]
+    return found
+
+
+def _ways(name: str) -> list[str]:
+    """A file name as given and as it lies in a folder: one written on Windows has '\\' for '/'."""
+    return list(dict.fromkeys((name, name.replace("\\", "/"))))
 
 
 def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -217,10 +258,13 @@ def open_split(root: Path, split: str) -> Dataset:
     path = files["all"] if "all" in files else files[split]
     table = _load(path)
     categories, problems = _categories(table, path)
-    entries, name_of, wrong = _images(table, path)
+    given = [i.get("file_name") for i in table["images"] if isinstance(i, dict)]
+    usable = dict.fromkeys(n for n in given if isinstance(n, str) and n.strip())
+    found = _find_images(list(usable), _usual_folders(root, split, path))
+    entries, name_of, wrong = _images(table, path, found)
     annotations, lost = _annotations(table, name_of, path)
-    names = _slashed(list(entries), folder := _image_folder(root, split, path, list(entries)))
     keys = list(entries)
+    names = [found[k][0] for k in keys]
 
     def read_boxes(i: int) -> Boxes | None:
         mine = annotations.get(keys[i], [])
@@ -231,14 +275,14 @@ def open_split(root: Path, split: str) -> Dataset:
         rest = {k: v for k, v in entries[keys[i]].items() if k not in _OF_IMAGE}
         return (more if isinstance(more, dict) else {}) | rest
 
-    classes = tuple(dict.fromkeys(categories.values()))
+    classes = tuple(dict.fromkeys((*categories.values(), *_undeclared(annotations, categories))))
     class_map, labelled = common_classes(classes)
     return Dataset(
         "coco",
         root,
         split,
         tuple(names),
-        tuple(folder / n for n in names),
+        tuple(found[k][1] for k in keys),
         ("detection",) if "annotations" in table else (),
         class_map,
         labelled,
@@ -246,13 +290,12 @@ def open_split(root: Path, split: str) -> Dataset:
         class_names=classes,
         problems=(*problems, *wrong, *lost),
         frame_attributes=frame_attributes,
+        image_ids=_whole([entries[k]["id"] for k in keys]),
+        category_ids=dict(zip(categories.values(), _whole(list(categories)))),
     )
 
 
-def _slashed(names: list[str], folder: Path) -> list[str]:
-    """Names as they lie in the folder: those written on Windows have '\\' for '/'."""
-    turned = [n.replace("\\", "/") for n in names]
-    return [
-        t if t != n and not os.path.isfile(folder / n) and is_inside(t) else n
-        for n, t in zip(names, turned)
-    ]
+def _whole(ids: list[Any]) -> tuple[int, ...]:
+    """Ids where all are whole numbers from 0, else none."""
+    good = all(isinstance(k, int) and not isinstance(k, bool) and k >= 0 for k in ids)
+    return tuple(ids) if good else ()

@@ -79,6 +79,13 @@ def clean_name(name: object) -> str:
     return " ".join(_UNPRINTABLE.sub(" ", str(name)[: 4 * _NAME_LENGTH]).split())[:_NAME_LENGTH]
 
 
+def is_true(flag: object) -> bool:
+    """Whether a flag is set; of words only '1', 'true' and 'yes' set one."""
+    return (
+        flag.strip().lower() in ("1", "1.0", "true", "yes") if isinstance(flag, str) else bool(flag)
+    )
+
+
 def numbers(values: Iterable[Any], count: int) -> list[float]:
     """``count`` finite numbers of JSON; ValueError says what was given in their place."""
     row = list(values) if isinstance(values, list | tuple) else None

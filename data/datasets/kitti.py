@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ def parse_line(text: str, first: int = 0) -> tuple[str, list[float], dict[str, A
     more: dict[str, Any] = {k: v for k, v in said.items() if v != _UNSAID[k]}
     if "occluded" in more:
         more["occluded"] = int(more["occluded"])
+    rest = text.split()[first + 15 :]
+    with suppress(ValueError):  # what is behind a label's columns need not be a result's score
+        more |= {"score": float(rest[0])} if rest and math.isfinite(float(rest[0])) else {}
     return name, number[3:7], more
 
 
@@ -201,4 +205,5 @@ def open_split(root: Path, split: str) -> Dataset:
         class_names=classes,
         problems=tuple(problems),
         calibs=tuple(p if os.path.isfile(p) else None for p in calibs),
+        looked_for=str(labels[0]),
     )

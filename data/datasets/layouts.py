@@ -7,6 +7,7 @@ names a split that joins the others.
 
 from __future__ import annotations
 
+import difflib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from data.datasets.files import choose_split, folders
 from data.errors import InputError
 
 _LOOKED_INTO = 20  # folders, for a hint
+_LISTED = 20  # class names in a message
 
 # first match wins
 READERS: dict[str, ModuleType] = {
@@ -39,6 +41,8 @@ def recognise(root: Path, layout: str | None = None) -> str:
         InputError: no such folder or layout, or none that is recognised.
     """
     root = Path(root)
+    if root.is_file():
+        raise InputError(f"{root}: is a file; give the folder of the set, {root.absolute().parent}")
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected the folder of a labelled set")
     if layout is not None:
@@ -97,7 +101,34 @@ def open_dataset(
         joined = bool(known) and split == getattr(reader, "WHOLE", None)
         dataset = reader.open_split(root, split if joined else choose_split(root, split, known))
     if not len(dataset):
-        raise InputError(f"{root}: split '{split}' has no images")
+        why = f"; first: {dataset.problems[0]}" if dataset.problems else ""
+        raise InputError(f"{root}: split '{split}' has no images{why}")
     if strict and dataset.problems:
         raise InputError(str(dataset.problems[0]))
     return with_names(replace(dataset, strict=strict), names)
+
+
+def check_names(dataset: Dataset, pairs: tuple[str, ...]) -> None:
+    """Whether the names mapped by hand, each pair ``name=ours``, are classes of the set.
+
+    Args:
+        dataset: one split of it; where this does not have a name, the others are looked through.
+
+    Raises:
+        InputError: one is no class of the set; names the nearest.
+    """
+    known = set(dataset.class_names)
+    wanted = [name for pair in pairs if (name := pair.rpartition("=")[0].strip()) not in known]
+    if not wanted:
+        return
+    reader = READERS[dataset.layout]
+    for split in reader.splits(dataset.root):
+        with suppress(InputError):  # said when that split is opened
+            known |= set(reader.open_split(dataset.root, split).class_names)
+    for name in wanted:
+        if name in known or (not known and name.isdigit()):  # numbers stand for missing names
+            continue
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        have = ", ".join(sorted(known)[:_LISTED]) or "none named, so their numbers alone"
+        raise InputError(f"class '{name}' is none of {dataset.root}; {hint}there is: {have}")

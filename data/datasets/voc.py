@@ -29,6 +29,7 @@ from data.datasets.files import (
     folders,
     has_images,
     is_inside,
+    is_true,
     list_images,
     read_classes,
     read_lines,
@@ -42,6 +43,7 @@ LOOKS = "Annotations/*.xml with JPEGImages, or labels/SPLIT/*.xml with images/SP
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS = ("truncated", "occluded", "difficult")
+_TAKEN = (*_FLAGS, "id", "area", "crowd", "iscrowd", "ignore", "ignored", "segmentation")
 _SPLITS = ("train", "val", "trainval", "test")
 _DEVKIT = re.compile(r"The VOC\d{4} Database")
 
@@ -125,8 +127,9 @@ def parse_boxes(path: Path) -> Boxes:
         boxes -= (1, 1, 0, 0)
     ignore = np.array([bool(a.get("difficult")) for a in attributes], bool)
     return Boxes(
-        boxes, tuple(names), ignore, tuple(attributes), tuple(problems), _size(tree), str(path)
-    )
+        boxes, tuple(names), ignore, tuple(attributes), tuple(problems), _size(tree), str(path),
+        others=sum(1 for _ in tree.iter("part")),
+    )  # fmt: skip
 
 
 def _attributes(obj: ElementTree.Element) -> dict[str, Any]:
@@ -134,9 +137,14 @@ def _attributes(obj: ElementTree.Element) -> dict[str, Any]:
     for flag in _FLAGS:
         text = (obj.findtext(flag) or "").strip()
         if text:
-            said[flag] = text not in ("0", "0.0", "false", "False")
+            said[flag] = is_true(text)
     pose = (obj.findtext("pose") or "").strip()
-    return said | ({"pose": pose} if pose not in ("", "Unspecified") else {})
+    said |= {"pose": pose} if pose not in ("", "Unspecified") else {}
+    for a in obj.iterfind("attributes/attribute"):  # CVAT's
+        key, value = (clean_name(a.findtext(tag) or "") for tag in ("name", "value"))
+        if key and key.lower() not in _TAKEN:
+            said.setdefault(key, value)
+    return said
 
 
 def _size(tree: ElementTree.Element) -> tuple[int, int] | None:
@@ -232,4 +240,5 @@ def open_split(root: Path, split: str) -> Dataset:
         read_boxes,
         class_names=names,
         problems=tuple(problems),
+        looked_for=str(pairs[0][2]),
     )

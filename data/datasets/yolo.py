@@ -1,11 +1,12 @@
 """YOLO labels as Ultralytics reads them: a text file an image, a line an object.
 
-A line is ``class cx cy width height`` in shares of the image (a sixth number is a score), or
-``class x1 y1 x2 y2 x3 y3 ...``, a polygon, of which the box around is taken. ``data.yaml`` names
-classes and splits; without it the folders ``images`` and ``labels`` and ``classes.txt`` do. Labels
-lie where the last 'images' in an image's path becomes 'labels', without one beside the image; of
-the path counts what is below the set's folder, where the image is in it. An image without a label
-file has no objects, unless its whole split has none.
+A line is ``class cx cy width height`` in shares of the image (a sixth number is a score, or a
+track's id where it is whole and above 1), or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, of which
+the box around is taken. ``data.yaml`` names classes and splits, or Darknet's ``obj.data`` the
+splits' lists; without them the folders ``images`` and ``labels`` and ``classes.txt`` do. Labels lie
+where the last 'images' in an image's path becomes 'labels', without one beside the image; of the
+path counts what is below the set's folder, where the image is in it. An image without a label file
+has no objects, unless its whole split has none.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from data.errors import InputError
 from data.taxonomy import common_classes
 from data.yaml_text import load_yaml
 
-LOOKS = "data.yaml, or images with labels/*.txt"
+LOOKS = "data.yaml, obj.data, or images with labels/*.txt"
 
 _USUAL = ("train", "val", "test")
 _NEEDED = ("train", "val")  # others are often named without being there
@@ -87,6 +88,8 @@ def _form(root: Path) -> str:
         return "labels"
     if any(_has_labels(root / s / "labels") for s in folders(root)):
         return "inside"
+    if _darknet_places(root):
+        return "darknet"
     named = any((root / n).is_file() for n in _NAME_FILES)
     return "flat" if named and has_images(root) else ""
 
@@ -104,7 +107,7 @@ def splits(root: Path) -> tuple[str, ...]:
         return split_folders(root / "images") or ("all",)
     if form == "inside":
         return tuple(s for s in folders(root) if (root / s / "images").is_dir())
-    return ("all",)
+    return tuple(_darknet_places(root)) if form == "darknet" else ("all",)
 
 
 def _places(path: Path) -> dict[str, list[Path]]:
@@ -125,10 +128,23 @@ def _places(path: Path) -> dict[str, list[Path]]:
     return found
 
 
+def _darknet_places(root: Path) -> dict[str, list[Path]]:
+    """The list of each split that ``obj.data`` names, as CVAT's YOLO 1.1 has it."""
+    path, found = root / "obj.data", {}
+    for line in read_lines(path) if path.is_file() else ():
+        key, _, text = (t.strip() for t in line.partition("="))
+        place = _resolve([root], text)
+        if key in ("train", "valid", "val", "test") and os.path.isfile(place):
+            found[key] = [place]
+    return found
+
+
 def _resolve(bases: list[Path], text: str) -> Path:
-    """A path of ``data.yaml``; Roboflow writes '../train/images' for what lies beside the file."""
+    """A path of ``data.yaml`` or of a list; for what lies beside the file Roboflow writes
+    '../train/images', CVAT 'data/images/train'."""
     texts = dict.fromkeys((text, text.replace("\\", "/")))  # as written on Windows
-    tries = [base / t for base in bases for p in texts for t in (p, p.removeprefix("../"))]
+    ways = [t for p in texts for t in (p, p.removeprefix("../"), p.removeprefix("data/"))]
+    tries = [base / t for base in bases for t in ways]
     return next((p for p in tries if os.path.exists(p)), tries[0])
 
 
@@ -173,8 +189,9 @@ def _name_file(folder: Path) -> Path | None:
 
 def parse_line(
     text: str, count: int | None, only_box: bool
-) -> tuple[int, list[float], float | None]:
-    """Class number, box cx, cy, w, h in shares of the image, and score of a line.
+) -> tuple[int, list[float], dict[str, Any]]:
+    """Class number, box cx, cy, w, h in shares of the image, and what else a line says: 'score',
+    'track_id', or 'polygon', (n, 2) shares of the image.
 
     Args:
         count: of the class names, None if unknown; only_box: what follows the box are key points.
@@ -194,15 +211,19 @@ def parse_line(
         raise ValueError(f"class must be a whole number from 0, given {part[0]}")
     if count is not None and number >= count:
         raise ValueError(f"class {number}, but only {count} are named (0 to {count - 1})")
-    if not np.isfinite(value).all() or max(np.abs(value[1:]), default=0) > _SHARES_END:
+    track = len(value) == 6 and value[5] > 1 and value[5].is_integer()
+    shares = value[1:5] if track else value[1:]
+    if not np.isfinite(value).all() or max(np.abs(shares), default=0) > _SHARES_END:
         raise ValueError("values are shares of the image, 0 to 1; divide pixels by its size")
+    if track:
+        return number, shares, {"track_id": int(value[5])}
     if len(value) in (5, 6):
-        return number, value[1:5], value[5] if len(value) == 6 else None
+        return number, value[1:5], {"score": value[5]} if len(value) == 6 else {}
     if len(value) < 7 or len(value) % 2 == 0:
         raise ValueError(f"expected 5 numbers, or a class and a polygon, given {len(value)}")
     at = np.array(value[1:]).reshape(-1, 2)
     low, high = at.min(0), at.max(0)
-    return number, [*((low + high) / 2).tolist(), *(high - low).tolist()], None
+    return number, [*((low + high) / 2).tolist(), *(high - low).tolist()], {"polygon": at}
 
 
 def parse_boxes(
@@ -221,9 +242,7 @@ def parse_boxes(
         if not line.strip():
             continue
         try:
-            number, (cx, cy, w, h), score = parse_line(
-                line, len(names) if names else None, only_box
-            )
+            number, (cx, cy, w, h), more = parse_line(line, len(names) if names else None, only_box)
         except ValueError as e:
             problems.append(Problem("label_malformed", f"{path}:{n}", f"{e}; line left out"))
             continue
@@ -236,7 +255,10 @@ def parse_boxes(
             )
         )
         found.append(names[number] if names else str(number))
-        attributes.append({} if score is None else {"score": score})
+        polygon = more.pop("polygon", None)
+        if polygon is not None:
+            more["segmentation"] = [(polygon * size_px).ravel().tolist()]  # as COCO has it
+        attributes.append(more)
     return Boxes(
         np.array(xyxy), tuple(found), np.zeros(len(found), bool), tuple(attributes),
         tuple(problems), where=str(path),
@@ -250,22 +272,35 @@ def _images(root: Path, split: str) -> tuple[list[tuple[str, Path]], list[Proble
     places = [root / "images" / split if split_folders(root / "images") else root / "images"]
     if form == "yaml" and path is not None:
         places = _places(path)[split]
+    elif form == "darknet":
+        places = _darknet_places(root)[split]
     elif form == "inside":
         places = [root / split / "images"]
     elif form == "flat":
         places = [root]
     found: dict[str, Path] = {}
     problems = []
-    for place in places:
+    for k, (place, folder) in enumerate(zip(places, _apart(places))):
         inner = place / "images"  # Roboflow's and others' SPLIT/images, named by SPLIT alone
         for name, image in _in_place(inner if os.path.isdir(inner) else place):
-            if name in found:  # two folders may hold files of the same name
-                name = f"{place.name}/{name}"
-            if name in found:
-                text = f"image {name} was listed before; left out"
-                problems.append(Problem("image_twice", str(place), text))
-            found.setdefault(name, image)
+            # two folders may hold files of the same name
+            for free in (name, f"{folder}/{name}", f"{folder}/{k}/{name}"):
+                if free not in found:
+                    found[free] = image
+                    break
+                if os.path.realpath(found[free]) == os.path.realpath(image):
+                    text = f"image {free} was listed before; left out"
+                    problems.append(Problem("image_twice", str(place), text))
+                    break
     return list(found.items()), problems
+
+
+def _apart(places: list[Path]) -> list[str]:
+    """What tells the folders or lists of a split apart: their paths below a common folder."""
+    whole = [Path(os.path.abspath(p)) for p in places]
+    common = _common_folder(whole)
+    short = [p.relative_to(common).as_posix().removesuffix("/images") for p in whole]
+    return [os.path.splitext(s)[0] if os.path.isfile(p) else s for s, p in zip(short, places)]
 
 
 def _in_place(place: Path) -> list[tuple[str, Path]]:
@@ -346,4 +381,5 @@ def open_split(root: Path, split: str) -> Dataset:
         read_boxes,
         class_names=names or (),
         problems=tuple(problems),
+        looked_for=str(labels[0]) if labels else "",
     )

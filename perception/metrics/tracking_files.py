@@ -38,6 +38,7 @@ KITTI_CLASSES: dict[str, tuple[str, ...]] = {
 }
 MOT_CLASSES: dict[str, int] = {"Pedestrian": 1}
 _MOT_ABSORBING = (2, 7, 8, 12)  # on a vehicle, standing still, distractor, reflection
+_MOT20_ABSORBING = (*_MOT_ABSORBING, 6)  # vehicles without a motor too, as TrackEval has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +148,10 @@ def kitti_truth(file: TrackFile, name: str) -> Truth:
     return Truth(file.boxes(keep), counted, ~counted, areas, MIN_HEIGHT_PX)
 
 
-def mot_truth(file: TrackFile) -> Truth:
+def mot_truth(file: TrackFile, drive: str = "") -> Truth:
     """What MOT16, MOT17 and MOT20 count: pedestrians of non-zero confidence; found boxes matched
-    to persons on vehicles, standing persons, distractors or reflections are dropped.
+    to persons on vehicles, standing persons, distractors or reflections are dropped, and in a
+    ``drive`` named MOT20-... those matched to vehicles without a motor.
 
     Raises:
         InputError: an id is in a frame twice.
@@ -160,7 +162,7 @@ def mot_truth(file: TrackFile) -> Truth:
     return Truth(
         file.boxes(everything),
         (kind == MOT_CLASSES["Pedestrian"]) & (file.score != 0),
-        np.isin(kind, _MOT_ABSORBING),
+        np.isin(kind, _MOT20_ABSORBING if drive.startswith("MOT20-") else _MOT_ABSORBING),
     )
 
 
@@ -182,9 +184,9 @@ def score_kitti(labels: TrackFile, tracks: TrackFile, name: str) -> TrackCounts:
     return score_drive(kitti_truth(labels, name), found_boxes(tracks, name))
 
 
-def score_mot(labels: TrackFile, tracks: TrackFile) -> TrackCounts:
-    """Scores of pedestrians on one drive."""
-    return score_drive(mot_truth(labels), found_boxes(tracks))
+def score_mot(labels: TrackFile, tracks: TrackFile, drive: str = "") -> TrackCounts:
+    """Scores of pedestrians on one drive, by its name's rules; see ``mot_truth``."""
+    return score_drive(mot_truth(labels, drive), found_boxes(tracks))
 
 
 def every_nth(file: TrackFile, stride: int) -> TrackFile:

@@ -5,8 +5,9 @@ KITTI: ``DRIVE.txt`` in a folder, or in folders one a class, in either of two fo
 2 Car, 3 Cyclist (Weng et al., "3D Multi-Object Tracking: A Baseline and New Evaluation Metrics",
 IROS 2020); by blanks, the rows of KITTI results, ``frame id type truncated occluded alpha x1 y1 x2
 y2 h w l x y z rotation_y score``, whose ids are not read. MOT: ``DRIVE.txt`` or
-``DRIVE/det/det.txt``, rows ``frame,-1,x,y,width,height,score``, frames from 1. COCO: a results
-file, or a whole data set with scores, whose images' names end in their frame's number.
+``DRIVE/det/det.txt``, rows ``frame,-1,x,y,width,height,score``, frames from 1. COCO: a whole data
+set with scores, or a results file with class names, whose images' names end in their frame's
+number.
 """
 
 from __future__ import annotations
@@ -167,12 +168,17 @@ def _coco(file: Path) -> list[DriveDetections]:
             if not abs(frame) <= _MAX_FRAME:
                 raise ValueError("its frame's number is too large")
             kind = entry.get("category", classes.get(entry.get("category_id")))
+            if kind is None:
+                raise KeyError("category")
             x, y, w, h = map(float, entry["bbox"])
             row = (frame, str(kind), [x, y, x + w, y + h], float(entry["score"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as e:
+            hint = ""
+            if isinstance(e, KeyError) and e.args == ("category",):  # results have numbers alone
+                hint = "; give a whole data set with 'categories', and the results as annotations"
             raise InputError(
                 f"{file}: entry {number}: expected image, category name, bbox of four numbers "
-                f"and score, given {str(entry)[:80]}"
+                f"and score, given {str(entry)[:80]}{hint}"
             ) from e
         drives.setdefault(drive, []).append(row)
     return [_from_rows(name, file, rows) for name, rows in drives.items()]

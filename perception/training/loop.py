@@ -337,10 +337,18 @@ def check(config: TrainConfig, sets: list[Dataset], group: Group) -> None:
             f"optimizer.batch {config.optimizer.batch} cannot be shared out equally among "
             f"{group.world} processes; choose a multiple of {group.world}"
         )
+    learns = ARCHITECTURES[config.arch]
     for dataset in sets:
-        learns = ARCHITECTURES[config.arch]
-        if not set(learns) & set(dataset.tasks) and config.teacher is None:
-            have = f"no labels for {' or '.join(learns)}, which '{config.arch}' learns"
+        if set(learns) & set(dataset.tasks):
+            continue
+        have = f"no labels for {' or '.join(learns)}, which '{config.arch}' learns"
+        if dataset.layout != "images":  # one that is to have labels, and they were not found
+            looked = f" (looked for {dataset.looked_for})" if dataset.looked_for else ""
+            raise InputError(
+                f"{dataset.root}: split '{dataset.split}' has {have}{looked}; "
+                "run roadstack doctor on it"
+            )
+        if config.teacher is None:
             raise InputError(f"{dataset.root}: has {have}; leave it out, or name a teacher")
 
 

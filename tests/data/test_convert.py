@@ -375,3 +375,82 @@ def test_coco_numbers_its_annotations_from_1_and_keeps_the_ids_of_others(tmp_pat
     convert(read(tmp_path / "out", "coco", ["train"]), tmp_path / "home", "bdd100k")
     back = open_dataset(tmp_path / "home", "train").read_boxes(0)
     assert [a["id"] for a in back.attributes] == ["0", "7", "7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("images/x.png", "x.png"), ("images/images/x.png", "x.png"), ("a/images/b/x.png", None)],
+)
+def test_yolo_labels_of_pictures_in_a_folder_named_images_are_found(tmp_path, name, written):
+    convert(one_image(tmp_path, box(), name=name), tmp_path / "out", "yolo")
+    back = open_dataset(tmp_path / "out", "train", strict=True)
+    assert back.names == (written or "a/pictures/b/x.png",)
+    assert back.read_boxes(0).names == ("car",) and back.images[0].is_file()
+    by_rule = str(back.images[0]).rpartition("images/")  # the last 'images' becomes 'labels'
+    assert Path(f"{by_rule[0]}labels/{by_rule[2]}").with_suffix(".txt").is_file()
+    two = {"train": {"x.png": box(), "images/x.png": box()}}
+    with pytest.raises(InputError, match="would share one label file"):
+        convert(as_datasets(tmp_path / "two", ("car",), two), tmp_path / "both", "yolo")
+
+
+@pytest.mark.parametrize(
+    ("splits", "keys"),
+    [
+        (("train2017", "val2017"), ("train", "val")),
+        (("train", "valid", "testing"), ("train", "val", "test")),
+        (("trainval", "train", "train_2"), ("trainval", "train", "train_2")),
+        (("all", "default"), ("all", "default")),
+    ],
+)
+def test_data_yaml_has_the_keys_that_ultralytics_reads(tmp_path, splits, keys):
+    made = {s: {f"{s}.png": box()} for s in splits}
+    convert(as_datasets(tmp_path, ("car",), made), tmp_path / "out", "yolo")
+    lines = (tmp_path / "out/data.yaml").read_text().splitlines()
+    assert lines[: len(splits)] == [f"{k}: images/{s}" for k, s in zip(keys, splits)]
+    for key, split in zip(keys, splits):
+        assert open_dataset(tmp_path / "out", key, strict=True).names == (f"{split}.png",)
+
+
+def test_coco_keeps_the_numbers_of_images_and_classes(tmp_path):
+    table = {
+        "images": [{"id": k, "file_name": f"{k}.png", "width": 64, "height": 48} for k in (91, 7)],
+        "annotations": [{"id": 5, "image_id": 91, "category_id": 13, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 13, "name": "stop sign"}, {"id": 3, "name": "car"}],
+    }
+    (tmp_path / "set/images").mkdir(parents=True)
+    for k in (91, 7):
+        (tmp_path / f"set/images/{k}.png").write_bytes(PICTURE)
+
+    def again(classes="own"):
+        (tmp_path / "set/annotations.json").write_text(json.dumps(table))
+        out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
+        d = open_dataset(tmp_path / "set", "train")
+        convert([replace(d, labelled=("vehicle",))], out, "coco", classes=classes)
+        found = json.loads((out / "annotations/instances_train.json").read_text())
+        return [i["id"] for i in found["images"]], found["categories"], found["annotations"]
+
+    images, categories, (annotation,) = again()
+    assert images == [91, 7] and categories == table["categories"]
+    assert (annotation["image_id"], annotation["category_id"]) == (91, 13)
+    assert again("ours")[1] == [{"id": 1, "name": "vehicle"}]
+    table["images"][1]["id"] = "7"
+    assert again()[0] == [1, 2]
+
+
+def test_labels_that_are_no_boxes_are_counted(tmp_path):
+    d = one_image(tmp_path, replace(box(), others=3))
+    lost = convert(d, tmp_path / "out", "coco").lost
+    assert lost == {"labels that are no objects' boxes (lines, areas, parts)": 3}
+
+
+def test_scores_survive_kitti_and_frames_survive_bdd100k(tmp_path):
+    d = one_image(tmp_path, box(score=0.25))
+    convert(d, tmp_path / "kitti", "kitti")
+    back = read(tmp_path / "kitti", "kitti", ["train"])[0]
+    assert back.read_boxes(0).attributes[0] == {"score": 0.25}
+    said = {"videoName": "v", "frameIndex": 4, "timestamp": 400, "url": "u", "weather": "rainy"}
+    convert([replace(d[0], frame_attributes=lambda i: said)], tmp_path / "bdd", "bdd100k")
+    assert read(tmp_path / "bdd", "bdd100k", ["train"])[0].frame_attributes(0) == said
+    content = json.loads((tmp_path / "bdd/labels/det_20/det_train.json").read_text())
+    (frame,) = content["frames"]
+    assert frame["videoName"] == "v" and frame["attributes"] == {"weather": "rainy"}

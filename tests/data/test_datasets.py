@@ -290,3 +290,26 @@ def test_bdd100k_images_in_folders_find_their_labels_and_masks(bdd):
     assert d.names == ("b.jpg", "trainA/a.jpg")
     s = d.load(1)
     assert len(s.xyxy) == 2 and s.lane is not None and s.drivable is not None
+
+
+def test_bdd100k_scalabel_classes_may_be_parted(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    human = {"name": "human", "subcategories": [{"name": "pedestrian"}, {"name": "rider"}]}
+    deep = {"name": "all", "subcategories": [human, {"name": "car", "subcategories": []}]}
+    config = {"categories": [deep, {"name": "traffic sign"}]}
+    path.write_text(json.dumps({"frames": json.loads(path.read_text()), "config": config}))
+    d = open_dataset(bdd, "train", strict=True)
+    assert d.class_names[:4] == ("pedestrian", "rider", "car", "traffic sign")
+    assert "two_wheeler" not in d.labelled
+
+
+def test_bdd100k_says_what_a_frame_is_and_counts_labels_without_a_box(bdd):
+    path = bdd / "labels/det_20/det_train.json"
+    entries = json.loads(path.read_text())
+    said = {"videoName": "v", "frameIndex": 0, "timestamp": 10000, "url": "x"}
+    entries[0] |= {**said, "attributes": {"weather": "rainy"}}
+    entries[0]["labels"].append({"category": "lane", "poly2d": []})
+    path.write_text(json.dumps(entries))
+    d = open_dataset(bdd, "train", strict=True)
+    assert d.frame_attributes(0) == {**said, "weather": "rainy"}
+    assert [d.read_boxes(i).others for i in (0, 1)] == [1, 0]

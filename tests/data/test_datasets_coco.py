@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.datasets import open_dataset, screen
+from data.datasets import check_names, open_dataset, screen
 from data.errors import InputError
 
 PICTURE = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
@@ -202,3 +202,57 @@ def test_a_name_longer_than_a_file_can_have_is_a_missing_image(make):
 def test_a_class_name_without_end_is_cut(make):
     d = open_dataset(make(lambda t: t["categories"][0].update(name="x" * 100_000)), "train")
     assert len(d.class_names[0]) == 200
+
+
+def test_a_folder_and_a_picture_named_on_windows_are_found(tmp_path):
+    t = table()
+    t["images"] = [{"id": 7, "file_name": "images\\a.png"}]
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(PICTURE)
+    (tmp_path / "result.json").write_text(json.dumps(t))
+    d = open_dataset(tmp_path, "train", strict=True)
+    assert d.names == ("images/a.png",) and d.images == (tmp_path / "images/a.png",)
+    assert len(d.read_boxes(0)) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../media/upload/4/a.png", "/data/upload/a.png", "upload/4/a.png", "..\\..\\media\\a.png"],
+)
+def test_a_picture_named_by_a_servers_folders_is_found_by_its_last_part(make, name):
+    root = make(lambda t: t["images"][0].update(file_name=name))
+    d = open_dataset(root, "train", strict=True)
+    assert d.names == ("a.png", "sub/b.png") and d.images[0] == root / "images/a.png"
+    assert len(d.read_boxes(0)) == 2
+
+
+def test_a_last_part_that_two_pictures_have_is_not_guessed_at(make):
+    def change(t):
+        t["images"][0]["file_name"] = "../4/a.png"
+        t["images"][1]["file_name"] = "../5/a.png"
+
+    with pytest.raises(InputError, match=r"has no images; first: .*'\.\./4/a\.png' leads out"):
+        open_dataset(make(change), "train")
+    root = make(lambda t: t["images"][0].update(file_name="../4/a.png"))
+    (root / "a.png").write_bytes(PICTURE)
+    assert open_dataset(root, "train").names == ("sub/b.png",)
+
+
+@pytest.mark.parametrize(("flag", "crowd"), [("0", False), ("false", False), ("1", True)])
+def test_a_flag_may_be_a_word(make, flag, crowd):
+    d = open_dataset(make(lambda t: t["annotations"][0].update(iscrowd=flag)), "train")
+    assert d.read_boxes(0).ignore.tolist() == [crowd, True]
+
+
+def test_names_mapped_by_hand_must_be_classes_of_some_split(tmp_path):
+    for split, category in (("train", "tuktuk"), ("val", "car")):
+        t = table()
+        t["categories"][0]["name"] = category
+        t["annotations"][1]["category_id"] = 9
+        path = tmp_path / f"annotations/instances_{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(t))
+    d = open_dataset(tmp_path, "val")
+    check_names(d, ("tuktuk=vehicle", "category 9=person"))
+    with pytest.raises(InputError, match=r"class 'tuktuc' is none of .*did you mean 'tuktuk'\?"):
+        check_names(d, ("person=none", "tuktuc=vehicle"))

@@ -196,3 +196,30 @@ def test_xml_without_an_image_and_a_listed_image_that_is_missing_are_counted(tmp
     assert [p.kind for p in screen(open_dataset(root, "train"))[1]] == ["image_missing"]
     flat = build(tmp_path / "flat", {"a.png": PICTURE, "a.xml": xml(), "b.xml": xml()})
     assert [p.kind for p in open_dataset(flat, "x").problems] == ["image_missing"]
+
+
+@pytest.mark.parametrize(
+    ("word", "hard"),
+    [("Unspecified", False), ("no", False), ("0", False), ("1", True), ("True", True)],
+)
+def test_voc_flags_are_set_by_yes_alone(tmp_path, word, hard):
+    d = open_dataset(voc(tmp_path, xml(difficult=word)), "train")
+    assert d.read_boxes(1).ignore.tolist() == [hard]
+
+
+def test_voc_parts_are_counted_and_cvats_attributes_kept(tmp_path):
+    said = "".join(
+        f"<attribute><name>{k}</name><value>{v}</value></attribute>"
+        for k, v in (("rotation", "0.0"), ("difficult", "true"))
+    )
+    text = xml().replace("<part>", f"<attributes>{said}</attributes><part>")
+    boxes = open_dataset(voc(tmp_path, text), "train").read_boxes(1)
+    assert boxes.others == 1 and not boxes.ignore.any()
+    assert boxes.attributes[0].items() >= {"rotation": "0.0", "difficult": False}.items()
+
+
+def test_kittis_score_is_kept(tmp_path):
+    for text, said in ((f"{CAR} 0.87", {"score": 0.87}), (f"{CAR} x", {}), (CAR, {})):
+        d = open_dataset(kitti(tmp_path / text[-1], f"{text}\n"), "train")
+        more = d.read_boxes(0).attributes[0]
+        assert {k: more[k] for k in more if k == "score"} == said

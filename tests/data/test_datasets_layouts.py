@@ -238,3 +238,9 @@ def test_real_counts_of_classes(realdata):
     names = [n for i in range(len(k)) for n in k.read_boxes(i).names]
     assert names.count("Car") == 139 and names.count("DontCare") == 116
     assert k.labelled == ("vehicle", "person")
+
+
+def test_a_file_in_place_of_a_folder_is_said_to_be_one(tmp_path):
+    (tmp_path / "data.yaml").write_text("names: [car]\n")
+    with pytest.raises(InputError, match=r"data\.yaml: is a file; give the folder of the set, /"):
+        recognise(tmp_path / "data.yaml")

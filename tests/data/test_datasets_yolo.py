@@ -240,3 +240,71 @@ def test_a_pipe_among_the_images_is_not_waited_for(make):
     d = open_dataset(root, "train")
     assert [p.kind for p in d.read_boxes(2).problems] == ["image_missing"]
     assert image_problem(d.images[2]).kind == "image_missing"
+
+
+def test_folders_whose_frames_have_one_name_are_all_read(make):
+    drives = [f"drive {i}" for i in range(4)]
+    files = {f"{d}/images/0001.png": PICTURE for d in drives}
+    files |= {f"{d}/labels/0001.txt": "0 0.5 0.5 0.2 0.2\n" for d in drives}
+    listed = ", ".join(f"{d}/images" for d in [*drives, drives[2]])
+    files["data.yaml"] = f"train: [{listed}]\nnames: [car]\n"
+    d = open_dataset(make(files), "train")
+    assert d.names == ("0001.png", *(f"{n}/0001.png" for n in drives[1:]))
+    assert [len(d.read_boxes(i)) for i in range(len(d))] == [1, 1, 1, 1]
+    assert len(set(d.images)) == 4
+    assert [p.kind for p in d.problems] == ["image_twice"]  # the folder that stands there twice
+
+
+def test_lists_whose_frames_have_one_name_are_all_read(make):
+    files = {f"{n}/images/0001.png": PICTURE for n in "abc"}
+    files |= {f"{n}.txt": f"./{n}/images/0001.png\n" for n in "abc"}
+    files["data.yaml"] = "train: [a.txt, b.txt, c.txt]\nnames: [car]\n"
+    d = open_dataset(make(files), "train", strict=True)
+    assert d.names == ("0001.png", "b/0001.png", "c/0001.png")
+
+
+def cvat_yolo_11(**more):
+    return {
+        "obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\n"
+        "names = data/obj.names\nbackup = backup/\n",
+        "obj.names": "car\nperson\n",
+        "train.txt": "data/obj_train_data/a.png\ndata/obj_train_data/sub/b.png\n",
+        "obj_train_data/a.png": PICTURE,
+        "obj_train_data/a.txt": "1 0.5 0.4 0.2 0.6\n",
+        "obj_train_data/sub/b.png": PICTURE,
+        **more,
+    }
+
+
+def test_cvats_yolo_11_is_read(make):
+    root = make(cvat_yolo_11())
+    assert list_splits(root) == ("train",)  # the other list is not there
+    d = open_dataset(root, "train", strict=True)
+    assert d.names == ("a.png", "sub/b.png") and d.class_names == ("car", "person")
+    assert d.read_boxes(0).names == ("person",) and d.images[1].is_file()
+
+
+def test_a_list_of_cvat_names_its_pictures_below_data(make):
+    files = usual("0 0.5 0.5 0.2 0.2\n", **{"train.txt": "data/images/train/a.png\n"})
+    files["data.yaml"] = "train: train.txt\nnames: [car]\n"
+    d = open_dataset(make(files), "train", strict=True)
+    assert d.images[0].is_file() and len(d.read_boxes(0)) == 1
+
+
+def test_a_tracks_number_behind_the_box_is_kept_as_one(make):
+    boxes = open_dataset(make(usual("0 0.5 0.4 0.2 0.6 17\n")), "train").read_boxes(0)
+    assert boxes.attributes == ({"track_id": 17},) and not boxes.problems
+    assert np.allclose(boxes.xyxy, [[40, 5, 60, 35]])
+    pixels = open_dataset(make(usual("0 50 40 20 60 17\n0 0.5 0.4 0.2 0.6 17.5\n")), "train")
+    assert [p.kind for p in pixels.read_boxes(0).problems] == ["label_malformed"] * 2
+
+
+def test_a_polygon_is_kept_as_coco_has_it(make):
+    d = open_dataset(make(usual("0 0.1 0.2 0.5 0.2 0.3 0.8\n")), "train")
+    (said,) = d.read_boxes(0).attributes
+    np.testing.assert_allclose(said["segmentation"], [[10, 10, 50, 10, 30, 40]])
+
+
+def test_where_labels_were_looked_for_is_said(make):
+    d = open_dataset(make(usual("0 0.5 0.5 0.2 0.2\n")), "val")
+    assert d.tasks == () and d.looked_for.endswith("labels/val/c.txt")

@@ -85,3 +85,21 @@ def test_an_empty_evaluation_is_one_line(
     out = tmp_path / "x.json"
     assert main(["calibrate-scores", "--run", str(tmp_path), "--out", str(out)]) == 2
     assert "frames.npz" in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--labels", "nosuch"], "--labels goes with --detections"),
+        (["--format", "mot"], "--format goes with --detections"),
+        (["--out", "."], "--out .: is a folder; give a file"),
+    ],
+)
+def test_options_without_use_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    save(record(60), tmp_path / "frames.npz")
+    out = tmp_path / "x.json"
+    argv = ["calibrate-scores", "--run", str(tmp_path), "--out", str(out), *more]
+    assert main(argv) == 2
+    assert says in capsys.readouterr().err and not out.exists()

@@ -126,3 +126,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         read_detections(tmp_path / "gone", "kitti")
     with pytest.raises(InputError, match="no detections in the form 'coco'"):
         read_detections(tmp_path, "coco")
+
+
+def test_coco_results_without_class_names_are_pointed_to_a_whole_set(tmp_path: Path) -> None:
+    rows = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    with pytest.raises(InputError, match=r"category name.*a whole data set with 'categories'"):
+        read_detections(written(tmp_path / "d.json", json.dumps(rows)), "coco")

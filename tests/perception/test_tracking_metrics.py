@@ -334,3 +334,14 @@ def test_the_comparison_refuses_what_it_cannot_score(tmp_path: Path, capsys) -> 
     assert "--trackeval /nowhere/python: cannot score" in capsys.readouterr().err
     assert compare_speed(["--labels", str(tmp_path), "--tracks", "/nowhere", *argv[4:]]) == 2
     assert "expected the tracks of each drive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("drive", "false_alarms"), [("MOT17-02", 1), ("MOT20-01", 0), ("", 1)])
+def test_mot20_does_not_judge_vehicles_without_a_motor(
+    tmp_path: Path, drive: str, false_alarms: int
+) -> None:
+    (tmp_path / "gt.txt").write_text("1,1,0,0,100,100,1,1,1\n1,2,300,0,100,100,1,6,1")
+    (tmp_path / "found.txt").write_text("1,5,0,0,100,100,1,-1,-1,-1\n1,6,300,0,100,100,1,-1,-1,-1")
+    found = read_mot(tmp_path / "found.txt")
+    s = score_mot(read_mot(tmp_path / "gt.txt"), found, drive).scores()
+    assert (s["ground_truths"], s["false_alarms"]) == (1, false_alarms)

@@ -68,3 +68,9 @@ def test_other_networks_and_single_ones_are_refused(
     assert main(["average", str(a), str(b), "--out", str(tmp_path / "c.safetensors")]) == 2
     assert "b.safetensors: of network 'base'" in capsys.readouterr().err
     assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = checkpoint(tmp_path / "a.safetensors", 1.0)
+    assert main(["average", str(a), str(a), "--out", str(tmp_path)]) == 2
+    assert f"--out {tmp_path}: is a folder; give a file" in capsys.readouterr().err

@@ -137,3 +137,30 @@ def test_pascals_union_of_train_and_val_is_not_written_again(source, tmp_path, c
         (lists / f"{name}.txt").write_text((lists / "train.txt").read_text())
     run_convert(args(tmp_path / "voc", tmp_path / "out"))
     assert "(train 1, val 1)" in capsys.readouterr().out
+
+
+def test_classes_mapped_by_hand_are_of_use_and_of_the_set(source, tmp_path):
+    with pytest.raises(InputError, match="--class car=none has no use without --classes ours"):
+        run_convert(args(source, tmp_path / "out", names=["car=none"]))
+    with pytest.raises(InputError, match="class 'tuktuk' is none of"):
+        run_convert(args(source, tmp_path / "out", names=["tuktuk=vehicle"], classes="ours"))
+
+
+def test_pictures_of_a_list_that_are_missing_are_said_to_be(source, tmp_path, capsys):
+    (source / "val.txt").write_text("images/gone/a.png\n")
+    (source / "data.yaml").write_text("train: images/train\nval: val.txt\nnames: [car, person]\n")
+    run_convert(args(source, tmp_path / "out"))
+    assert "split val has no pictures; left out" in capsys.readouterr().out
+    with pytest.raises(
+        InputError, match=r"no picture of split 'val' is there; first .*gone/a\.png"
+    ):
+        run_convert(args(source, tmp_path / "out2", split=["val"]))
+
+
+@pytest.mark.parametrize(("splits", "says"), [(["val"], "no train"), (["train", "val"], None)])
+def test_a_yolo_set_that_ultralytics_cannot_train_on_is_said_to_be(
+    source, tmp_path, capsys, splits, says
+):
+    run_convert(args(source, tmp_path / "out", "yolo", split=splits))
+    out = capsys.readouterr().out
+    assert ("which Ultralytics needs" in out) == bool(says) and (says or "") in out

@@ -183,3 +183,8 @@ def test_a_sheet_shows_boxes_and_surface_in_their_colours():
     assert not near[90:600].any()
     plain = draw_sheet("x", [Picture(None, "a", notes="cannot be read")])
     assert plain.shape[1] == 1600
+
+
+def test_a_class_mapped_by_hand_must_be_one_of_the_set(folder, tmp_path):
+    with pytest.raises(InputError, match="class 'tuktuk' is none of"):
+        run(folder, tmp_path / "out", names=["tuktuk=two_wheeler"])

@@ -118,3 +118,59 @@ def test_a_config_and_a_folder_at_once_are_refused(coco, tmp_path, capfd):
 def test_nothing_to_train_on_is_said(tmp_path, capfd):
     assert main(["train", "seed=1", "--out", str(tmp_path / "r")]) == 2
     assert "--data FOLDER" in capfd.readouterr().err
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A YOLO set of two splits whose labels lie where nobody looks."""
+    folder = tmp_path / "bare"
+    for split in ("train", "val"):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "Labels_txt").mkdir()
+        (folder / split / "Labels_txt/0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+        picture = np.full((96, 128, 3), 60, np.uint8)
+        assert cv2.imwrite(str(folder / f"{split}/images/0.png"), picture)
+    names = "names: [car]\n"
+    (folder / "data.yaml").write_text(f"train: train/images\nval: val/images\n{names}")
+    return folder
+
+
+def test_a_set_whose_labels_are_not_found_is_refused_with_a_teacher_too(bare, tmp_path, capfd):
+    argv = ["train", "--data", str(bare), "--out", str(tmp_path / "r"), *SMALL, "optimizer.steps=1"]
+    assert main(argv) == 2
+    err = capfd.readouterr().err
+    assert "split 'train' has no labels for" in err and "run roadstack doctor" in err
+    assert f"looked for {bare / 'train/labels/0.txt'}" in err
+    assert "warning: " in err and "split 'val' has no labels to choose the best by" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--class", "car=person"], '--class goes with --data; else write names = ["NAME=OURS"]'),
+        (["--format", "coco"], "--format goes with --data; else write layout"),
+    ],
+)
+def test_options_of_a_folder_are_refused_with_a_config(option, says, tmp_path, capfd):
+    config = tmp_path / "c.toml"
+    config.write_text("seed = 1\n")
+    assert main(["train", str(config), *option, "--out", str(tmp_path / "r")]) == 2
+    assert says in capfd.readouterr().err
+
+
+def test_a_config_is_read_strictly_where_that_is_asked_for(coco, tmp_path, capfd):
+    content = json.loads((coco / "annotations.json").read_text())
+    content["annotations"].append({"id": 9, "image_id": 99, "category_id": 3, "bbox": [1, 2, 3, 4]})
+    (coco / "annotations.json").write_text(json.dumps(content))
+    config = tmp_path / "c.toml"
+    config.write_text(f'[[data]]\npath = "{coco}"\n')
+    argv = ["train", str(config), "--strict", "--out", str(tmp_path / "r"), *SMALL]
+    assert main([*argv, "optimizer.steps=1"]) == 2
+    assert "image_id 99 is no image of the file" in capfd.readouterr().err
+
+
+def test_a_class_that_the_set_does_not_have_is_refused(coco, tmp_path, capfd):
+    argv = ["train", "--data", str(coco), "--out", str(tmp_path / "r"), *SMALL, "optimizer.steps=1"]
+    assert main([*argv, "--class", "cart=two_wheeler"]) == 2
+    err = capfd.readouterr().err
+    assert "class 'cart' is none of" in err and "did you mean 'car'?" in err
