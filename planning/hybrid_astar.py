@@ -348,5 +348,6 @@ def _laid_out(task: _Task, rules: Rules, way: F64, whole: bool) -> F64:
     poses = np.asarray(run(lay_out, task.start, way, task.config.step_m))
     if refine and not task.late():
         limit_1pm = _SMOOTH_SHARE * task.vehicle.max_curvature_1pm
-        poses = soften(area, body, poses, limit_1pm, task.config.soft_m / 2)
+        config = task.config
+        poses = soften(area, body, poses, limit_1pm, config.soft_m / 2, config.step_m)
     return poses

@@ -36,7 +36,24 @@ def touching(field: Field, body: Body, poses: F64) -> Mask:
     return out
 
 
-def _stretch(field: Field, body: Body, poses: F64, limit_1pm: float, want_m: float) -> F64:
+def _filled(poses: F64, most_m: float) -> F64:
+    """(n, 5) poses driven in one direction, with others on the arcs between two that are further
+    apart than ``most_m``."""
+    ahead = np.diff(poses[:, :2], axis=0)
+    turn, gap_m = np.diff(poses[:, 2]), np.hypot(*ahead.T)
+    parts = np.where(gap_m > most_m, np.ceil(gap_m * np.hypot(1.0, turn / 2) / most_m), 1)
+    i = np.repeat(np.arange(len(parts)), parts.astype(int))
+    t = ((np.arange(len(i)) - np.searchsorted(i, i) + 1) / parts[i])[:, None]
+    out = (1 - t) * poses[i] + t * poses[i + 1]
+    across = ahead[i, ::-1] * (-1.0, 1.0)  # to the left of the way, which bulges to the right
+    out[:, :2] -= t * (1 - t) / 2 * turn[i, None] * across
+    out[:, 3] = poses[i + 1, 3]
+    return np.concatenate([poses[:1], out])
+
+
+def _stretch(
+    field: Field, body: Body, poses: F64, limit_1pm: float, want_m: float, most_m: float
+) -> F64:
     """Smooth (n, 5) poses driven in one direction; see ``soften``."""
     n, way = len(poses), float(poses[-1, 3])
     step_m = float(np.hypot(*(poses[1, :2] - poses[0, :2])))
@@ -61,30 +78,39 @@ def _stretch(field: Field, body: Body, poses: F64, limit_1pm: float, want_m: flo
             near = round(reach)
             for i in np.flatnonzero(bad):
                 held[max(0, i - near) : i + near + 1] = True
-        if not bad.any() and run(clearance, field, body, new, want_m / 2) >= least - 1e-3:
-            out = poses.copy()
-            out[:, :3] = new
-            around = np.concatenate([curvature[:1], curvature, curvature[-1:]])
-            out[:, 4] = (around[:-1] + around[1:]) / 2
+        if bad.any():
+            continue
+        around = np.concatenate([curvature[:1], curvature, curvature[-1:]])
+        out = np.column_stack([new, poses[:, 3], (around[:-1] + around[1:]) / 2])
+        out = _filled(out, most_m)
+        new = np.ascontiguousarray(out[:, :3])
+        clear = run(clearance, field, body, new, want_m / 2) >= least - 1e-3
+        if clear and not run(touching, field, body, new).any():
             return out
     return poses
 
 
-def soften(field: Field, body: Body, poses: F64, limit_1pm: float, want_m: float) -> F64:
+def soften(
+    field: Field, body: Body, poses: F64, limit_1pm: float, want_m: float, most_m: float
+) -> F64:
     """Smooth the stretches between changes of direction; start, goal and changes stay in place.
 
     Args:
         poses: (n, 5) as of ``refine.lay_out``.
         limit_1pm: greatest curvature.
         want_m: room wanted beside the body, kept where there is no more.
+        most_m: greatest distance between poses; where smoothing stretches a way, there are more.
     """
     if len(poses) < _LEAST:
         return poses
-    out = poses.copy()
+    parts = [poses[:1]]
     cuts = np.flatnonzero(np.diff(poses[1:, 3]) != 0) + 1
     edges = [0, *cuts.tolist(), len(poses) - 1]
     for a, b in pairwise(edges):
-        if b - a + 1 >= _LEAST:
-            smooth = _stretch(field, body, poses[a : b + 1], limit_1pm, want_m)
-            out[a if a == 0 else a + 1 : b + 1] = smooth[0 if a == 0 else 1 :]
-    return out
+        part = poses[a : b + 1]
+        if len(part) >= _LEAST:
+            part = _stretch(field, body, part, limit_1pm, want_m, most_m)
+        parts.append(part[1:])
+        if a == 0:
+            parts[0] = part[:1]
+    return np.concatenate(parts)

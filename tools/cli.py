@@ -65,12 +65,18 @@ def _dispatch(a: argparse.Namespace) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Options; ``key=value`` of a training may stand anywhere, which argparse alone refuses."""
+    """Options; words of ``find``, ``replay`` and ``train`` may stand on both sides of an option,
+    which argparse alone refuses."""
     parser = build_parser(package_version())
     args, rest = parser.parse_known_args(argv)
     if args.command == "train":
         args.overrides += [t for t in rest if "=" in t and t[0] != "-"]
         rest = [t for t in rest if t not in args.overrides]
+    if all(t.strip() and t[0] != "-" for t in rest):  # else it may be an unknown one's value
+        if args.command == "find" and args.condition is None and len(rest) == 1:
+            args.condition = rest.pop()
+        if args.command == "replay":
+            args.source, rest = [*args.source, *map(Path, rest)], []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return args

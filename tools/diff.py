@@ -10,7 +10,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +21,8 @@ from tools.record import SCHEMA
 
 # What counts as the same. Wide enough for another processor's or ONNX Runtime's rounding, which
 # moves scores in the third decimal, and narrow enough for any change of the method to show. A
-# field without an entry must be equal. A detection that only one run has differs by its score.
+# field without an entry must be equal. A detection that only one run has differs by its score; of
+# texts the words must be equal, or all of them where the comparison is exact.
 TOLERANCES = {
     "camera.focal_px": 0.2,
     "camera.horizon_row_px": 1.0,
@@ -49,6 +50,7 @@ TOLERANCES = {
     "surfaces.lane_share": 0.002,
     "plan.length_m": 0.5,
     "plan.on_drivable": 0.05,
+    "plan.points": 1,  # as many as its length may differ by
     "plan.position_m": 0.2,
     "plan.yaw_rad": 0.03,
     "plan.speed_mps": 0.3,
@@ -88,7 +90,9 @@ class Comparison:
         return self.first is None
 
 
-def compare_records(a: Iterator[Row], b: Iterator[Row], tolerance: dict[str, float]) -> Comparison:
+def compare_records(
+    a: Iterator[Row], b: Iterator[Row], tolerance: dict[str, float], exact: bool = False
+) -> Comparison:
     """Compare two records line by line; a line that only one has differs in ``frame``."""
     result = Comparison()
     for row_a, row_b in itertools.zip_longest(a, b):
@@ -97,7 +101,7 @@ def compare_records(a: Iterator[Row], b: Iterator[Row], tolerance: dict[str, flo
             found.append(("frame", math.inf, f"only in {'B' if row_a is None else 'A'}"))
         else:
             try:
-                found.extend(row_differences(row_a, row_b))
+                found.extend(row_differences(row_a, row_b, exact))
             except Exception as e:  # whatever a line of other fields or kinds brings about
                 reason = f"{type(e).__name__} {e!s:.100}"
                 raise InputError(f"line {result.frames + 1}: no line of {SCHEMA} ({reason})") from e
@@ -132,11 +136,19 @@ def _enter(
         result.first = index if result.first is None else result.first
 
 
-def row_differences(a: Row, b: Row) -> Iterator[tuple[str, float, str]]:
-    """(field, size, both values) of what is not equal; the size is inf for what has none."""
+def row_differences(a: Row, b: Row, exact: bool = False) -> list[tuple[str, float, str]]:
+    """(field, size, both values) of what is not equal; the size is inf for what has none, and 0
+    for what counts as the same unless ``exact``."""
+    found = list(_fields(a, b, exact))
+    if not found and a != b:
+        found.append(("other", math.inf if exact else 0.0, "order of lists, or other fields"))
+    return found
+
+
+def _fields(a: Row, b: Row, exact: bool) -> Iterator[tuple[str, float, str]]:
     yield from _plain("index", a["index"], b["index"])
     yield from _plain("t_ns", a["t_ns"], b["t_ns"])
-    yield from _plain("faults", codes(a["faults"]), codes(b["faults"]))
+    yield from _texts("faults", a["faults"], b["faults"], codes, exact)
     yield from _plain("scene", "camera" in a, "camera" in b)
     if "camera" in a and "camera" in b:
         for key in sorted({*a["camera"], *b["camera"]}):
@@ -147,11 +159,13 @@ def row_differences(a: Row, b: Row) -> Iterator[tuple[str, float, str]]:
         if own_a and own_b:
             for key in sorted({*own_a, *own_b}):
                 yield from _plain(f"own_motion.{key}", own_a.get(key), own_b.get(key))
-        elif "own_motion" in a and "own_motion" in b:
+        elif ("own_motion" in a) != ("own_motion" in b):
+            yield "own_motion", math.inf, f"only in {'A' if 'own_motion' in a else 'B'}"
+        else:
             yield from _plain("own_motion", own_a, own_b)
         for key in sorted({*a["surfaces"], *b["surfaces"]}):
             yield from _plain(f"surfaces.{key}", a["surfaces"].get(key), b["surfaces"].get(key))
-    yield from _plan(a["plan"], b["plan"])
+    yield from _plan(a["plan"], b["plan"], exact)
 
 
 def _plain(name: str, a: Any, b: Any) -> Iterator[tuple[str, float, str]]:
@@ -160,6 +174,19 @@ def _plain(name: str, a: Any, b: Any) -> Iterator[tuple[str, float, str]]:
         return
     size, text = _worst(a, b)
     yield name, size, text
+
+
+def _texts(
+    name: str, a: Any, b: Any, gist: Callable[[Any], Any], exact: bool
+) -> Iterator[tuple[str, float, str]]:
+    """Texts that are not equal: a difference if ``exact`` or where their gist is not equal."""
+    differs = gist(a) != gist(b)
+    if a != b:
+        yield name, math.inf if exact or differs else 0.0, _worst(a, b)[1]
+
+
+def _words(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", text)
 
 
 def _worst(a: Any, b: Any) -> tuple[float, str]:
@@ -224,14 +251,13 @@ def _tracks(a: list[Row], b: list[Row]) -> Iterator[tuple[str, float, str]]:
                 yield name, size, f"#{i}: {text}"
 
 
-def _plan(a: Row, b: Row) -> Iterator[tuple[str, float, str]]:
-    """Points are compared one by one as far as both plans go; ``length_m`` tells of the rest."""
+def _plan(a: Row, b: Row, exact: bool) -> Iterator[tuple[str, float, str]]:
+    """Points are compared one by one as far as both plans go; their number tells of the rest."""
     yield from _plain("plan.status", a["status"], b["status"])
-    reasons = [re.sub(r"\d+(\.\d+)?", "#", p["reason"]) for p in (a, b)]
-    if reasons[0] != reasons[1]:
-        yield "plan.reason", math.inf, f"{a['reason']!s:.60} against {b['reason']!s:.60}"
+    yield from _texts("plan.reason", a["reason"], b["reason"], _words, exact)
     yield from _plain("plan.length_m", a["length_m"], b["length_m"])
     yield from _plain("plan.on_drivable", a.get("on_drivable"), b.get("on_drivable"))
+    yield from _plain("plan.points", len(a["points"]), len(b["points"]))
     points = list(zip(a["points"], b["points"], strict=False))
     if not points or a["points"] == b["points"]:
         return
@@ -317,7 +343,7 @@ def run_diff(a: argparse.Namespace) -> int:
     limit = tolerances(a.tolerance, a.exact)
     if a.list:
         print("\n".join(f"{name}={value:g}" for name, value in limit.items()))
-    result = compare_records(read_record(a.run_a), read_record(a.run_b), limit)
+    result = compare_records(read_record(a.run_a), read_record(a.run_b), limit, a.exact)
     if not result.frames:
         raise InputError(f"{a.run_a} and {a.run_b}: hold no frame")
     print(verdict(result, limit))

@@ -68,7 +68,6 @@ def feed(log: Log, look_at: Callable[[U8], Look] | None = None) -> Iterator[Fed]
     start, told = time.perf_counter(), 0
     for given in log:
         decoded = time.perf_counter()
-        told = min(told, len(log.faults))  # a log begins its list anew with each pass
         faults = [of_log(f) for f in log.faults[told:]]
         told = len(log.faults)
         frame, size_fault = _of_size(given, log.width_px, log.height_px)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 
@@ -42,11 +42,35 @@ def check_targets(out: Path, names: Sequence[str], inputs: Sequence[Path | None]
     """
     for name in names:
         target = out / name
-        if target.is_dir():
-            raise InputError(f"--out {out}: {name} is a folder there; give another --out")
-        for given in inputs:
-            if given is not None and target.exists() and given.exists() and given.samefile(target):
-                raise InputError(f"--out {out}: would overwrite the input {given}; give another")
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "no ordinary file"
+            raise InputError(f"--out {out}: {name} is {what} there; give another --out")
+        if given := _same_as(target, inputs):
+            raise InputError(f"--out {out}: would overwrite the input {given}; give another")
+
+
+def check_file(option: str, target: Path, inputs: Sequence[Path | None]) -> None:
+    """Whether a single file may be written, before anything is.
+
+    Raises:
+        InputError: it is a folder or one of ``inputs``, or cannot be made where it is to lie.
+    """
+    if target.is_dir():
+        raise InputError(f"{option} {target}: is a folder; give the name of a file")
+    if given := _same_as(target, inputs):
+        raise InputError(f"{option} {target}: would overwrite the input {given}; give another")
+    if target.exists() and not target.is_file():
+        place = target
+    else:
+        place = next(p for p in Path(os.path.realpath(target)).parents if p.exists())
+    if place.is_file() or not os.access(place, os.W_OK):
+        raise InputError(f"{option} {target}: cannot be written to; give another")
+
+
+def _same_as(target: Path, others: Sequence[Path | None]) -> Path | None:
+    """Which of the others is the same file, if any; none of what is no ordinary file."""
+    there = [p for p in others if p is not None and p.exists()] if target.is_file() else []
+    return next((p for p in there if p.samefile(target)), None)
 
 
 @contextmanager
@@ -80,19 +104,32 @@ def inside(folder: Path, relative: str) -> Path:
     return path
 
 
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of ``path`` when the block ends well.
+
+    A link is followed, and stays. What is there and no ordinary file, a device or a pipe, is
+    written to as it stands.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with temporary.open("wb") as file:
+            yield file
+        os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, text.encode("utf-8", "backslashreplace"))
+    """Write a text file under a temporary name, then rename it; see ``replacing``."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -111,9 +148,9 @@ def _plain(value: Any) -> Any:
 
 
 def write_png(path: Path, image: U8) -> None:
-    """Write a PNG under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a PNG under a temporary name, then rename it; see ``replacing``."""
     ok, data = cv2.imencode(".png", image)
     if not ok:
         raise ValueError(f"{path}: picture of shape {image.shape} cannot be encoded")
-    _replace(path, data.tobytes())
+    with replacing(path) as file:
+        file.write(data.tobytes())

@@ -22,7 +22,7 @@ from data.errors import InputError
 from data.logs.extras import need
 from data.taxonomy import CLASSES
 from data.types import PlanStatus
-from tools.files import make_folder, write_json, write_text
+from tools.files import check_file, make_folder, write_json, write_text
 from tools.find_condition import Condition, parse_condition
 from tools.frame_table import (
     FRAME_COLUMNS,
@@ -32,6 +32,7 @@ from tools.frame_table import (
     build_tables,
     find_runs,
     first_line,
+    own_name,
     pattern,
     tables_sql,
     text,
@@ -43,6 +44,8 @@ _MEMORY = "1GB"
 _SHOWN, _SHOWN_IDS, _MOST_TEXTS = 50, 8, 20
 _VALUES = {"class": CLASSES, "nearest_class": CLASSES, "status": tuple(map(str, PlanStatus))}
 _PLACE = ("run", "log", "frame", "index", "t_s")
+_OF_RUNS = ("record.jsonl", "timings.jsonl", "summary.json", "overlay.mp4", "replay.html",
+            "replay.log", "fleet.json", FRAMES, OBJECTS)  # fmt: skip
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Moment:
 
     Attributes:
         run: folder, relative to the one searched; log: name of the source.
-        from_s, to_s: times of the first and last frame; video_s: of the first in the overlay.
+        from_s, to_s: times of the first and last frame; video_s, video_to_s: in the overlay.
         first, last: their places in the record; first_index, last_index: in the source.
         frames: how many match; objects: ids of those that do.
         values: column -> least and greatest value, or the texts seen, in the matching rows.
@@ -62,6 +65,7 @@ class Moment:
     from_s: float
     to_s: float
     video_s: float
+    video_to_s: float
     first: int
     last: int
     first_index: int
@@ -95,6 +99,7 @@ class Tables:
     def __init__(self, root: Path) -> None:
         duckdb = need("duckdb", "searches", "fleet")
         self.root, self.runs = root.resolve(), find_runs(root)
+        self.own = own_name(self.root, self.runs)
         with progress_bar("reading records", len(self.runs), "run") as bar:
             for number, _ in enumerate(build_tables(self.runs), 1):
                 bar(number)
@@ -191,10 +196,10 @@ def merge(matches: Iterable[Match], gap_s: float) -> Iterator[Moment]:
         if moment is None or m.run != moment.run or not 0 <= m.t_s - moment.to_s <= gap_s + 1e-9:
             if moment is not None:
                 yield moment
-            moment = Moment(
-                m.run, m.log, m.t_s, m.t_s, m.video_s, m.frame, m.frame, m.index, m.index
-            )
-        moment.to_s, moment.last, moment.last_index = m.t_s, m.frame, m.index
+            at_s = (m.t_s, m.t_s, m.video_s, m.video_s)
+            moment = Moment(m.run, m.log, *at_s, m.frame, m.frame, m.index, m.index)
+        moment.to_s, moment.video_to_s = m.t_s, m.video_s
+        moment.last, moment.last_index = m.frame, m.index
         moment.frames += 1
         moment.objects = sorted({*moment.objects, *m.objects})
         for name, values in m.values.items():
@@ -250,8 +255,8 @@ def _write_moments(out: Path, moments: Sequence[Moment], condition: str, clips: 
         write_json(out, {"condition": condition, "moments": rows})
         return
     columns = list(dict.fromkeys(c for m in moments for c in m.values))
-    plain = ("run", "log", "from_s", "to_s", "video_s", "first", "last", "first_index",
-             "last_index", "frames")  # fmt: skip
+    plain = ("run", "log", "from_s", "to_s", "video_s", "video_to_s", "first", "last",
+             "first_index", "last_index", "frames")  # fmt: skip
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
     ends = [f"{c}_{end}" for c in columns for end in ("least", "greatest")]
@@ -270,21 +275,25 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@") else value
 
 
-def _cut(root: Path, moments: Sequence[Moment], folder: Path, margin_s: float) -> list[str]:
-    """Cut a clip for each moment; returns the files' names, '' for those that cannot be."""
+def _cut(
+    root: Path, own: str, moments: Sequence[Moment], folder: Path, margin_s: float
+) -> list[str]:
+    """Cut a clip for each moment; returns the files' names, '' for those that cannot be.
+
+    ``own``: what the run in ``root`` itself is called.
+    """
     from tools.clips import OVERLAY, clip_name, cut_clip
 
-    make_folder(folder)
     names: list[str] = []
     with progress_bar("cutting", len(moments), "clip") as bar:
         for number, m in enumerate(moments, 1):
-            run = root if not (root / m.run).is_dir() and m.run == root.name else root / m.run
-            name = clip_name(m.run, m.from_s, m.to_s)
+            run, title = (root, root.name) if m.run == own else (root / m.run, m.run)
+            name = clip_name(title, m.from_s, m.to_s)
             if name in names:
                 name = f"{name[:-4]}-{number}.mp4"
-            end_s = m.video_s + m.to_s - m.from_s
+            from_s, to_s = m.video_s - margin_s, m.video_to_s + margin_s
             try:
-                cut_clip(run / OVERLAY, folder / name, m.video_s - margin_s, end_s + margin_s)
+                cut_clip(run / OVERLAY, folder / name, from_s, to_s)
             except InputError as e:
                 print(f"no clip: {e}", file=sys.stderr)
                 name = ""
@@ -303,6 +312,22 @@ def _print_columns(tables: Tables) -> None:
             print(f"  {name:20} {kinds[name].lower()}")
 
 
+def _check_targets(a: argparse.Namespace, runs: Sequence[Path]) -> None:
+    """Whether ``--out`` and ``--clips`` can be written to, and are no file of a run.
+
+    Raises:
+        InputError: one cannot, or is.
+    """
+    if a.out is not None:
+        folders = {*runs, *(run.parent for run in runs)}  # a fleet's files lie above
+        check_file("--out", a.out, [folder / name for folder in folders for name in _OF_RUNS])
+    if a.clips is not None:
+        try:
+            make_folder(a.clips)
+        except InputError as e:  # it speaks of --out
+            raise InputError(f"--clips{str(e).removeprefix('--out')}") from e
+
+
 def run_find(a: argparse.Namespace) -> int:
     """The command."""
     if a.condition is None and not a.columns:
@@ -314,6 +339,7 @@ def run_find(a: argparse.Namespace) -> int:
             _print_columns(tables)
             return 0
         condition = parse_condition(a.condition, tables.names(), _VALUES)
+        _check_targets(a, tables.runs)
         moments = list(merge(tables.matches(condition), a.gap))
         frames, hours = tables.size()
         runs = len(tables.runs)
@@ -326,7 +352,7 @@ def run_find(a: argparse.Namespace) -> int:
           f"run{'' if runs == 1 else 's'} ({hours:.2f} h)")  # fmt: skip
     clips = [""] * len(moments)
     if a.clips is not None:
-        clips = _cut(tables.root, moments, a.clips, a.margin)
+        clips = _cut(tables.root, tables.own, moments, a.clips, a.margin)
         written = sum(map(bool, clips))
         print(f"{written} clip{'s' if written != 1 else ''} written to {a.clips}")
     if a.out is not None:

@@ -4,6 +4,9 @@
     is [not] null   + - * / %   abs round floor ceil sqrt hypot least greatest coalesce lower upper
     contains starts_with length   numbers, texts in quotes, true, false, null, columns
 
+A root of what lies below 0 and a quotient by 0 are null, which no comparison holds for: the
+database would make them NaN, which it takes to be greater than every number.
+
 Nothing of the user's text reaches the database but numbers and quoted texts, so that no
 statement, subquery, file or setting can be smuggled in.
 """
@@ -31,7 +34,7 @@ _FUNCTIONS = {  # name -> number of arguments, least and most
     "upper": (1, 1), "contains": (2, 2), "starts_with": (2, 2), "length": (1, 1),
 }  # fmt: skip
 _WORDS = {"and", "or", "not", "in", "between", "like", "ilike", "is", "null", "true", "false"}
-_DEEPEST, _LONGEST = 60, 10_000
+_DEEPEST, _LONGEST, _LONGEST_SQL = 60, 10_000, 200_000
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,11 @@ class _Parser:
     def product(self) -> tuple[str, bool]:
         left = self.value()
         while self.kind == "sign" and self.token in "*/%":
-            left = f"({left[0]} {self.next()} {self.value()[0]})", False
+            sign, right = self.next(), self.value()[0]
+            if sign == "*":
+                left = f"({left[0]} * {right})", False
+            else:
+                left = f"(CASE WHEN {right} <> 0 THEN {left[0]} {sign} {right} END)", False
         return left
 
     def value(self) -> tuple[str, bool]:
@@ -196,6 +203,8 @@ class _Parser:
         if self.depth > _DEEPEST:
             raise InputError("condition: nested too deeply")
         found = self.single()
+        if len(found[0]) > _LONGEST_SQL:  # what is written twice doubles with every nesting
+            raise InputError("condition: nested too deeply")
         self.depth -= 1
         return found
 
@@ -239,6 +248,8 @@ class _Parser:
             raise InputError(f"condition: {name}() takes {least} value{'s'[: least - 1]}")
         if name == "hypot":
             return f"sqrt({items[0]} * {items[0]} + {items[1]} * {items[1]})", False
+        if name == "sqrt":
+            return f"sqrt(CASE WHEN {items[0]} >= 0 THEN {items[0]} END)", False
         return f"{name}({', '.join(items)})", name in ("contains", "starts_with")
 
     def unknown(self, name: str, what: str, known: list[str]) -> InputError:

@@ -136,7 +136,7 @@ class Fleet:
 
         job = Job(source, folder, expected=self.a.max_frames)
         try:
-            now = identity(source)
+            now = identity(source, self.out)
         except OSError as e:
             why = "no such file or folder" if isinstance(e, FileNotFoundError) else e.strerror
             self.failed.append((job, Outcome(2, f"{source}: {why}")))
@@ -219,13 +219,12 @@ def _same_for_all(a: argparse.Namespace) -> dict[str, Any]:
     """What besides source and options a finished replay depends on."""
     from perception.runtime import find_model
     from tools.cli import package_version
-    from tools.partial import file_sha256
+    from tools.partial import file_sha256, files_sha256
     from tools.record import SCHEMA
 
-    files = ("camera", "inject", "detector", "detector_names")
     return {
         "model": file_sha256(find_model(a.model)),
-        "files": {name: file_sha256(getattr(a, name, None)) for name in files},
+        "files": files_sha256(a),
         "roadstack": package_version(),
         "record": SCHEMA,
     }

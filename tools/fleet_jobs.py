@@ -82,11 +82,15 @@ def replay_options(a: argparse.Namespace, folder: Path) -> list[str]:
             continue
         if action.dest in ("rerun", "mcap"):
             value = folder / Path(value).name
-        values = value if isinstance(value, list) else [value]
-        for one in values:
-            text = "x".join(map(str, one)) if isinstance(one, tuple) else str(one)
-            words.append(f"{option}={text}")
+        for one in value if isinstance(action, argparse._AppendAction) else [value]:
+            words.append(f"{option}={_typed(one)}")
     return words
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed: sizes as WIDTHxHEIGHT, names between commas."""
+    sign = "x" if isinstance(value, tuple) else ","
+    return sign.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -334,15 +334,22 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def own_name(root: Path, runs: Sequence[Path]) -> str:
+    """What a run in ``root`` itself is called: as its folder, '.' where one below has that name."""
+    root = root.resolve()
+    name = root.name or "run"
+    return "." if root / name in [r.resolve() for r in runs] else name
+
+
 def tables_sql(root: Path, runs: Sequence[Path], name: str) -> str:
-    """A query for one table of all runs: as theirs, with ``run``, the folder below ``root``."""
+    """A query for one table of all runs: as theirs, with ``run``, the folder below ``root`` or, of
+    the run in it, its ``own_name``."""
     files = ", ".join(text(pattern(run / name)) for run in runs)
     begin, end = len(str(root.resolve()).rstrip("/")) + 2, len(name) + 1
     below = f"substr(filename, {begin}, greatest(length(filename) - {begin + end - 1}, 0))"
-    own = text(root.resolve().name or "run")
     return (
         f"SELECT * EXCLUDE (filename), "
-        f"CASE WHEN {below} = '' THEN {own} ELSE {below} END AS run "
+        f"CASE WHEN {below} = '' THEN {text(own_name(root, runs))} ELSE {below} END AS run "
         f"FROM read_parquet([{files}], filename = true, union_by_name = true)"
     )
 

@@ -115,7 +115,11 @@ def load_faults(path: Path) -> tuple[Injected, ...]:
 
 
 class InjectedLog:
-    """A log with faults in it; every pass has the same ones."""
+    """A log with faults in it; every pass has the same ones.
+
+    Attributes:
+        unreached: places of the faults that the last whole pass did not come to.
+    """
 
     def __init__(self, log: Log, faults: tuple[Injected, ...]) -> None:
         self._log, self._injected = log, faults
@@ -123,6 +127,7 @@ class InjectedLog:
         self.width_px, self.height_px = log.width_px, log.height_px
         self.nominal_fps, self.expected_frames = log.nominal_fps, log.expected_frames
         self.faults = log.faults
+        self.unreached: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[Frame]:
         windows = [_Window(f) for f in self._injected]
@@ -137,6 +142,7 @@ class InjectedLog:
                     window.before = given.image
             if given is not None:
                 yield given
+        self.unreached = tuple(i for i, w in enumerate(windows) if w.first is None)
 
     def _with(self, window: _Window, frame: Frame) -> Frame | None:
         kind, amount = window.fault.kind, window.fault.strength
@@ -238,8 +244,9 @@ def _resized(image: U8, scale: float, _: np.random.Generator) -> U8:
 
 
 def _reshaped(image: U8, share: float, _: np.random.Generator) -> U8:
-    cut = round(image.shape[1] * (1 - share) / 2)
-    return np.ascontiguousarray(image[:, cut : image.shape[1] - cut])
+    width = image.shape[1]
+    cut = min(round(width * (1 - share) / 2), (width - 1) // 2)  # a column or two at least
+    return np.ascontiguousarray(image[:, cut : width - cut])
 
 
 def _tilted(image: U8, degrees: float, _: np.random.Generator) -> U8:

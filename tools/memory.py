@@ -1,6 +1,6 @@
-"""Memory given back on long runs. Pictures pass through many threads (each opening of a video
-makes new ones), and glibc keeps a heap for each, full of holes: memory that nothing uses, yet
-that grows for hours."""
+"""Memory given back on long runs, and kept in training. Pictures pass through many threads (each
+opening of a video makes new ones), and glibc keeps a heap for each, full of holes: memory that
+nothing uses, yet that grows for hours."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import ctypes
 import ctypes.util
 from functools import cache
 
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _ARENAS = 2
+_KEPT_BYTES, _PAD_BYTES = 2**31 - 1, 2**28
 
 
 @cache
@@ -27,6 +28,19 @@ def few_heaps() -> None:
     library = _libc()
     if library is not None:
         library.mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def keep() -> None:
+    """From now on what is freed stays with this process; nothing where it is not glibc.
+
+    A training step frees and takes hundreds of MB, which glibc would give back to the system, to
+    be filled with zeros anew, page by page.
+    """
+    library = _libc()
+    if library is not None:
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_TOP_PAD, _PAD_BYTES)
 
 
 def give_back() -> None:

@@ -76,7 +76,8 @@ def add_replay_options(p: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     p.add_argument(
         "--loop", type=_from_one, default=1, metavar="N",
-        help="play the source N times, time going on (%(default)s)",
+        help="play the source N times, time going on; --start, --stop, --every and --max-frames "
+        "hold in each pass (%(default)s)",
     )  # fmt: skip
     p.add_argument(
         "--resume", action="store_true",
@@ -104,5 +105,8 @@ def add_diff(sub: argparse._SubParsersAction) -> None:
         "--tolerance", type=_tolerance, action="append", default=[], metavar="FIELD=VALUE",
         help="e.g. position_m=0.05 or tracks.position_m=0.05; repeatable. --list shows all",
     )  # fmt: skip
-    p.add_argument("--exact", action="store_true", help="all tolerances 0 but those given")
+    p.add_argument(
+        "--exact", action="store_true",
+        help="all tolerances 0 but those given, texts letter by letter",
+    )  # fmt: skip
     p.add_argument("--list", action="store_true", help="print the tolerances too")

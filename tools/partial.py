@@ -8,11 +8,13 @@ is cut off and made again.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,11 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from data.logs.bags.store import BAG_SUFFIXES
+from data.logs.images import IMAGE_SUFFIXES
+from perception.runtime import find_model
 from tools.files import write_json, write_text
 from tools.snapshot import decode, encode
 
 FOLDER = ".partial"
 _HEADER, _CHECKPOINT, _LOCK, _DONE = "run.json", "checkpoint.json", "lock", "done"
+# what logs read of a folder: pictures, bags, the tables of a KITTI drive, a comma segment's arrays
+_READ = IMAGE_SUFFIXES | BAG_SUFFIXES | {".txt", ".yaml", ".hevc", ""}
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ def _finish_moves(path: Path, names: Sequence[str]) -> None:
     for name in names:
         if (path / name).exists():
             os.replace(path / name, out / name)
-    _empty(path, (_LOCK, _DONE))  # which says that all is written as long as anything is left
+    _empty(path, (_LOCK, _DONE, _HEADER))  # which say whose is done as long as anything is left
     shutil.rmtree(path)
 
 
@@ -96,11 +103,12 @@ def partial_run(
     path = out / FOLDER
     path.mkdir(exist_ok=True)
     with _locked(path / _LOCK, out):
-        if (path / _DONE).exists() and resume:
+        begun = resume and _begun(path, header, out)
+        if begun and (path / _DONE).exists():
             _finish_moves(path, names)
             yield None
             return
-        checkpoint = _earlier(path, header, out) if resume else None
+        checkpoint = _earlier(path) if begun else None
         if checkpoint is None:
             if (path / _CHECKPOINT).exists() and not resume:
                 print(f"an unfinished replay in {out} is given up", file=sys.stderr)
@@ -117,12 +125,14 @@ def partial_run(
             raise
 
 
-def _earlier(path: Path, header: dict[str, Any], out: Path) -> Checkpoint | None:
+def _begun(path: Path, header: dict[str, Any], out: Path) -> bool:
+    """Whether there is an unfinished replay, which is then of this header."""
     if not (path / _HEADER).exists():
         print("nothing to resume: from the beginning", file=sys.stderr)
-        return None
-    try:
+        return False
+    with _readable(path):
         before = json.loads((path / _HEADER).read_text(encoding="utf-8"))
+        header = json.loads(json.dumps(header))  # as it comes back
         for key in sorted({*before, *header}):
             if before.get(key) != header.get(key):
                 differs = _difference(key, before.get(key), header.get(key))
@@ -130,16 +140,26 @@ def _earlier(path: Path, header: dict[str, Any], out: Path) -> Checkpoint | None
                     f"--resume: the unfinished replay in {out} {differs}; give the same, or leave "
                     "out --resume"
                 )
-        if not (path / _CHECKPOINT).exists():
-            print("nothing to resume before the first checkpoint: from the beginning",
-                  file=sys.stderr)  # fmt: skip
-            return None
+    return True
+
+
+def _earlier(path: Path) -> Checkpoint | None:
+    if not (path / _CHECKPOINT).exists():
+        print("nothing to resume before the first checkpoint: from the beginning", file=sys.stderr)
+        return None
+    with _readable(path):
         row = json.loads((path / _CHECKPOINT).read_text(encoding="utf-8"))
         sizes = {str(k): int(v) for k, v in row["sizes"].items()}
         for name, size in sizes.items():
             if (path / name).stat().st_size < size:
                 raise ValueError(f"{name} is shorter than it was")
         return Checkpoint(int(row["frames"]), sizes, decode(row["state"]))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(
             f"--resume: {path} cannot be read ({type(e).__name__}: {e}); leave out --resume to "
@@ -188,13 +208,33 @@ def file_sha256(path: Path | None) -> str | None:
     return None
 
 
-def identity(source: Path | None) -> str:
-    """What tells one source from another without reading it whole: name, size, time of change."""
+def files_sha256(a: argparse.Namespace) -> dict[str, str | None]:
+    """Of the files that a replay's options name beside model and source, and of the score map."""
+    names = ("camera", "inject", "detector", "detector_names", "blur_detector", "blur_names")
+    scores = (a.detector or find_model(a.model)).with_suffix(".scores.json")
+    return {n: file_sha256(getattr(a, n)) for n in names} | {"score map": file_sha256(scores)}
+
+
+def identity(source: Path | None, out: Path) -> str:
+    """What tells one source from another without reading it whole: name, size, time of change.
+
+    Of a folder those of all files below it that a log may read, without hidden ones and ``out``.
+    """
     if source is None:
         return "built-in drive"
     path = source.resolve()
     if not path.is_dir():
-        stat = path.stat()
-        return f"{path} {stat.st_size} {stat.st_mtime_ns}"
-    files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in path.iterdir())
-    return f"{path} {hashlib.sha256(repr(files).encode()).hexdigest()[:16]}"
+        found = path.stat()
+        return f"{path} {found.st_size} {found.st_mtime_ns}"
+    files = repr(sorted(_files(path, out.resolve())))
+    return f"{path} {hashlib.sha256(files.encode()).hexdigest()[:16]}"
+
+
+def _files(folder: Path, out: Path) -> Iterator[tuple[str, int, int]]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".") and Path(place, f) != out]
+        for file in (Path(place, n) for n in names if not n.startswith(".")):
+            with suppress(OSError):  # a link to nowhere
+                found = file.stat()
+                if file.suffix.lower() in _READ and stat.S_ISREG(found.st_mode):
+                    yield str(file), found.st_size, found.st_mtime_ns

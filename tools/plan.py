@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -15,10 +16,11 @@ from numpy.typing import NDArray
 
 from data.config import read_toml
 from data.errors import InputError
+from data.yaml_text import load_yaml
 from planning.hybrid_astar import DrivenPath, HybridConfig, compile_kernels, plan_path
 from planning.mapfile import OccupancyMap, load_map
 from planning.vehicle import Vehicle
-from tools.files import write_json, write_png
+from tools.files import check_file, write_json, write_png
 from tools.warmup import prepare
 
 # 4.3 m x 2.0 m, turns in 4.4 m: what planners are compared with
@@ -127,6 +129,21 @@ def draw(
     return image
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Whether ``--out`` and ``--png`` may be written; the map has been read."""
+    inputs = [args.map, args.vehicle]
+    if args.map.is_file():  # a pipe cannot be read again
+        name = load_yaml(args.map.read_text(encoding="utf-8-sig"))["image"]
+        inputs.append(args.map.parent / name)
+    check_file("--out", args.out, inputs)
+    if args.png is None:
+        return
+    check_file("--png", args.png, inputs)
+    device = args.png.exists() and not args.png.is_file()
+    if not device and os.path.realpath(args.png) == os.path.realpath(args.out):
+        raise InputError(f"--png {args.png}: is the file of --out; give another")
+
+
 def run_plan(args: argparse.Namespace) -> int:
     """The command: 0 whenever an answer is written, whatever its status."""
     start, goal = parse_pose("--start", args.start), parse_pose("--goal", args.goal)
@@ -134,6 +151,7 @@ def run_plan(args: argparse.Namespace) -> int:
     if not (math.isfinite(args.deadline_ms) and args.deadline_ms > 0):
         raise InputError(f"--deadline-ms: expected a number above 0, given {args.deadline_ms}")
     grid = load_map(args.map)
+    _check_outputs(args)
     prepare("search")
     compile_kernels()  # so that the search's time is its own
     config = HybridConfig(reverse=args.reverse, deadline_s=args.deadline_ms / 1e3)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from data.camera import load_camera
 from data.errors import InputError
-from data.logs import Log, Selection, open_log
+from data.logs import Log
 from data.logs.live import LiveLog, ends_on_interrupt
 from data.logs.selection import listed
 from data.threads import opencv_on_one_thread, short_turns, step_back
@@ -24,18 +24,18 @@ from tools import privacy
 from tools.detector import describe, with_detector
 from tools.feed import Fed, feed
 from tools.files import check_targets, make_folder, write_json
-from tools.inject import InjectedLog, load_faults
+from tools.inject import InjectedLog
 from tools.machine import hardware, package_versions
 from tools.memory import few_heaps, give_back
 from tools.options_replay import DEADLINE_MS
 from tools.outputs import open_outputs
-from tools.partial import Checkpoint, Partial, file_sha256, identity, partial_run
+from tools.partial import Checkpoint, Partial, files_sha256, identity, partial_run
 from tools.pipeline import Consumer, begun, prefetch
 from tools.progress import progress_bar
 from tools.realtime import Arrival, arriving
 from tools.record import SCHEMA, record_line, timing_line
 from tools.sinks import OverlaySink, Sink, Sinks
-from tools.sources import BuiltInDrive, LoopedLog
+from tools.sources import open_source
 from tools.stack import Deadline, Seen, Stack
 from tools.tally import Tally
 from tools.warmup import REPLAY, compile_around, prepare
@@ -208,29 +208,29 @@ def _with_faults(r: StepRecord, more: tuple[str, ...]) -> StepRecord:
     return replace(r, faults=(*r.faults, *more)) if more else r
 
 
-def _open(a: argparse.Namespace) -> Log:
-    log: Log
-    if a.source is None:
-        log = BuiltInDrive(a.seed, Selection.checked(a.start, a.stop, a.every, a.max_frames))
-    else:
-        log = open_log(
-            a.source, start_s=a.start, stop_s=a.stop, every=a.every, max_frames=a.max_frames,
-            fps=a.fps, topic=a.topic, live=a.live,
-        )  # fmt: skip
-        for note in getattr(log, "notes", ()):
-            print(f"note: {note}", file=sys.stderr)
-    if a.loop > 1:
-        log = LoopedLog(log, a.loop)
-    return InjectedLog(log, load_faults(a.inject)) if a.inject else log
+def _resumable(a: argparse.Namespace) -> bool:
+    """Whether a replay with these options can be gone on with.
 
-
-def run_replay(a: argparse.Namespace) -> int:
-    """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
+    Raises:
+        InputError: they exclude each other.
+    """
     if a.live and (a.loop > 1 or a.resume or a.inject or a.source is None):
         raise InputError("--live: needs SOURCE, and goes with no --loop, --resume or --inject")
     if a.realtime and a.resume:
         raise InputError("--realtime: goes with no --resume; what is taken depends on the clock")
-    log = _open(a)
+    whole = [o for o, file in (("--rerun", a.rerun), ("--mcap", a.mcap)) if file is not None]
+    if whole and a.resume:
+        raise InputError(
+            f"{whole[0]}: goes with no --resume, as its file is written from the first frame on; "
+            "leave out one of them"
+        )
+    return not (a.live or a.realtime or whole)
+
+
+def run_replay(a: argparse.Namespace) -> int:
+    """Replay ``a.source`` into ``a.out``; earlier results there are replaced when all is done."""
+    once = not _resumable(a)
+    log = open_source(a)
     camera = load_camera(a.camera) if a.camera else None
     side = Side.shared(a.threads, a.live or a.realtime)
     model = privacy.watched(with_detector(load_model(a.model, side.threads), a, side.threads), a)
@@ -239,7 +239,6 @@ def run_replay(a: argparse.Namespace) -> int:
     check_targets(out, OUTPUTS, (a.source, a.camera, a.inject, model_file))
     prepare(*(["renderer"] if a.source is None else []), *REPLAY)
     few_heaps()
-    once = a.live or a.realtime
     with partial_run(out, OUTPUTS, _header(a, model), a.resume, once) as partial:
         if partial is not None:
             deadline_s = _deadline_ms(a) / 1e3 if a.realtime else None
@@ -263,19 +262,17 @@ def _header(a: argparse.Namespace, model: Model) -> dict[str, Any]:
     return {
         "record": SCHEMA,
         "roadstack": package_versions()["roadstack"],
-        "source": str(a.source) if a.live else identity(a.source),
+        "source": str(a.source) if a.live else identity(a.source, a.out),
         "topic": a.topic,
         "model": model.sha256,
-        "detector": model.detector.sha256 if model.detector else None,
-        "camera": file_sha256(a.camera),
-        "faults": file_sha256(a.inject),
+        **files_sha256(a),
         "overlay": not a.no_overlay,
-        "blur": [*(a.blur or ()), file_sha256(a.blur_detector), file_sha256(a.blur_names)],
         **{
             f"--{name.replace('_', '-')}": getattr(a, name)
             for name in (
                 "start", "stop", "every", "max_frames", "fps", "seed", "loop", "checkpoint",
-                "no_camera_motion",
+                "no_camera_motion", "live", "realtime", "deadline_ms", "decoder", "detector_size",
+                "blur", "blur_decoder",
             )
         },
     }  # fmt: skip
@@ -301,8 +298,9 @@ def _run(
         writer = _Writer(partial, sinks, files)
         _play(a, log, stack, writer, pictures)
         if not writer.tally.frames:
-            why = "; ".join(listed(log.faults)) or "none lies between --start and --stop"
-            raise InputError(f"{a.source or log.name}: not one frame to replay: {why}")
+            raise InputError(
+                f"{a.source or log.name}: not one frame to replay: {_why_none(a, log)}"
+            )
     if not a.no_overlay:
         OverlaySink.join(partial.path, partial.path / "overlay.mp4")
     summary = _summary(log, writer.tally, stack.model, a)
@@ -312,6 +310,18 @@ def _run(
 
         write_page(partial.path, partial.path / "replay.html")
     return summary
+
+
+def _why_none(a: argparse.Namespace, log: Log) -> str:
+    chosen = a.start or a.stop is not None or not a.inject
+    none = ["none lies between --start and --stop"] if chosen else []
+    none += [f"--inject {a.inject} drops every one"] if a.inject else []
+    return "; ".join(listed(log.faults)) or ", or ".join(none)
+
+
+def _unreached(log: Log) -> list[str]:
+    places = log.unreached if isinstance(log, InjectedLog) else ()
+    return [f"--inject: fault[{i}] was never reached" for i in places]
 
 
 def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dict[str, Any]:
@@ -334,7 +344,7 @@ def _summary(log: Log, tally: Tally, model: Model, a: argparse.Namespace) -> dic
         "faults": dict(sorted(tally.faults.items())),
         "deadlines_missed": tally.late,
         **({"realtime": realtime} if a.realtime else {}),
-        "warnings": listed(log.faults),
+        "warnings": [*listed(log.faults), *_unreached(log)],
         "times": log.time_source,
         "camera": tally.camera,
         "seed": a.seed,

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gzip
 import io
 import json
 import math
 import re
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ from tools.files import make_folder, staging, write_json, write_text
 from tools.record import SCHEMA
 
 JSON, CSV = "plans.json", "plans.csv"
+_MAX_LINE = 32 << 20  # characters; a frame of a thousand objects takes a hundredth
 _SEEN_WITHIN_S = 0.5
 _AHEAD_M = 10.0
 
@@ -64,21 +67,15 @@ class Row:
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """The lines of a replay's record.
+    """The lines of a replay's record, which may be gzipped.
 
     Raises:
         InputError: missing, or a line is not of the record's schema; names file and line.
     """
     if path.is_dir():
         path = path / "record.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as e:
-        raise InputError(f"{path}: missing; expected a folder written by replay") from e
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"{path}: cannot be read as text ({e})") from e
     rows = []
-    for n, line in enumerate(lines, 1):
+    for n, line in enumerate(_lines(path), 1):
         try:
             row = json.loads(line)
             if row.get("schema") != SCHEMA:
@@ -93,6 +90,19 @@ def read_record(path: Path) -> list[dict[str, Any]]:
     if not rows:
         raise InputError(f"{path}: has no frame")
     return rows
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open("rb") as file:
+            packed = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            with io.TextIOWrapper(packed, encoding="utf-8") as text:
+                # up to a limit: a packed line may be of any length
+                yield from iter(lambda: text.readline(_MAX_LINE), "")
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: missing; expected a folder written by replay") from e
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as e:
+        raise InputError(f"{path}: cannot be read as text ({e})") from e
 
 
 def _head(row: dict[str, Any]) -> tuple[int, str, str]:

@@ -16,6 +16,7 @@ from data.config import load_config
 from data.datasets import Dataset, check_names, list_splits, only_tasks, open_dataset, screen
 from data.errors import InputError
 from tools.files import make_folder
+from tools.memory import keep
 from tools.progress import progress_bar, report_skipped
 
 # of a fine-tuning on own labels
@@ -81,6 +82,7 @@ def run_train(config_path: Path | None, out: Path, overrides: tuple[str, ...]) -
             print(f"warning: {dataset.root}: split '{dataset.split}' has no labels to choose the "
                   "best by; run roadstack doctor on it", file=sys.stderr)  # fmt: skip
     make_folder(out)
+    keep()
     steps_here = 0
     with ExitStack() as stack:
         show = _reporter(stack, config.optimizer.steps)

@@ -65,6 +65,7 @@ class VideoFacts:
         seekable: whether a moment can be reached without decoding what lies before it.
         rate: mean frames per second; constant: whether frames are known to lie on its raster.
         declared_frames, end_ns: what the file says of itself, None where it does not.
+        counted: whether ``declared_frames`` is the file's own count, not from end and rate.
         slack_ns: how far the last frame may fall short of ``end_ns`` in a sound file.
     """
 
@@ -77,6 +78,7 @@ class VideoFacts:
     rate: Fraction
     constant: bool
     declared_frames: int | None
+    counted: bool
     end_ns: int | None
     slack_ns: int
 
@@ -127,6 +129,7 @@ def read_facts(path: Path, fps: Fraction | None) -> VideoFacts:
             rate=rate,
             constant=constant,
             declared_frames=frames,
+            counted=stream.frames > 0,
             end_ns=end_ns,
             slack_ns=slack_ns,
         )

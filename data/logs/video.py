@@ -67,6 +67,8 @@ class VideoLog:
                 yield Frame(self._image(frame, index), index, t_ns, damage=damage)
                 if picked.took():
                     return
+        if self._selection.start_ns < end_ns:
+            picked.check_started(shown(self._path), "its last frame")
         if not picked.started:
             raise self._start_beyond(end_ns)
 
@@ -90,7 +92,8 @@ class VideoLog:
             yield index, t_ns, frame, wake.of(frame, missing)
             index += 1
             came += 1
-        if facts.end_ns is not None and end_ns < facts.end_ns - facts.slack_ns:
+        whole = facts.counted and came >= (facts.declared_frames or 0)
+        if not whole and facts.end_ns is not None and end_ns < facts.end_ns - facts.slack_ns:
             of = f" of {facts.declared_frames}" if facts.declared_frames else ""
             span = f"{end_ns / NS_PER_S:.2f} of {facts.end_ns / NS_PER_S:.2f} s"
             add_fault(self.faults, f"video cut short: {came}{of} frames decoded ({span})")

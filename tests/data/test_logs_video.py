@@ -185,6 +185,19 @@ def test_cut_short_video_gives_frames_up_to_the_cut(b_frames: Path, tmp_path: Pa
     assert len(list(log)) == 13 and log.faults == []
 
 
+def test_a_whole_video_is_not_cut_short_where_its_rate_does_not_fit(tmp_path: Path) -> None:
+    """Frames 8 ms apart of which the last to come, a B-frame, is to last the 100 ms of the rate."""
+    base, times = Fraction(1, 1000), [8 * i for i in range(100)]
+    options = {"bf": "2", "x264-params": "b-adapt=0:scenecut=0:b-pyramid=none"}
+    path = write_video(tmp_path / "v.mp4", times, "libx264", base, options, "+faststart", rate=10)
+    for start_s in (0.0, 0.5):
+        log = open_log(path, start_s=start_s)
+        assert times_ms(log) == [t for t in times if t >= start_s * 1000] and log.faults == []
+    path.write_bytes(path.read_bytes()[:-2000])
+    log = open_log(path)
+    assert len(list(log)) < 100 and "video cut short" in log.faults[-1]
+
+
 def spoil_packet(path: Path, number: int, kept: int) -> None:
     """Zero a packet in place but for its first ``kept`` bytes."""
     with av.open(str(path)) as file:
@@ -381,6 +394,13 @@ def test_bad_files_are_input_errors(tmp_path: Path, kind: str, says: str) -> Non
 def test_bad_options_are_input_errors(b_frames: Path, options: dict[str, float], says: str) -> None:
     with pytest.raises(InputError, match=says):
         open_log(b_frames, **options)  # type: ignore[arg-type]
+
+
+def test_a_start_behind_the_last_frame_is_told_from_one_behind_the_end(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", range(5))
+    with pytest.raises(InputError, match=r"--start 0.18 s is beyond its last frame at 0.160 s"):
+        list(open_log(path, start_s=0.18))
+    assert times_ms(open_log(path, start_s=0.16)) == [160]
 
 
 def test_start_beyond_an_undeclared_end_is_found_while_reading(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from data.errors import InputError
 from planning import hybrid_search
 from planning.hybrid_astar import HybridConfig, PathStatus, plan_path
 from planning.lattice import fill_table, slot_of
+from planning.refine import lay_out
+from planning.soften import _filled
 from planning.vehicle import Vehicle
 from tools.bench_plan_check import hits, judge, refined
 from tools.bench_plan_maps import CELL_M, VEHICLE, make_cases
@@ -145,6 +147,28 @@ def test_same_question_same_answer():
     case = make_cases("road", 1, seed=7)[0]
     a, b = (plan(case.occupied, case.start, case.goal, deadline_s=20) for _ in range(2))
     assert a.poses.tobytes() == b.poses.tobytes()
+
+
+def test_smoothing_leaves_no_poses_further_apart_than_asked_for():
+    small = Vehicle(wheelbase_m=0.05, width_m=0.05, front_m=0.05, rear_m=0.03, max_steer_rad=1.2)
+    start, goal = (7.8766, 0.4483, 3.14159), (6.3252, 4.1715, -0.11566)
+    for refine in (False, True):
+        path = plan_path(open_field(14, 38), 0.5, start, goal, small, HybridConfig(refine=refine))
+        assert path.status == PathStatus.OK
+        assert np.hypot(*np.diff(path.poses[:, :2], axis=0).T).max() <= HybridConfig().step_m
+
+
+@pytest.mark.parametrize("way", [1.0, -1.0])
+@pytest.mark.parametrize("curvature", [0.0, 0.5, -0.5])
+def test_poses_in_between_lie_on_the_arc(way, curvature):
+    wide, fine = (
+        lay_out(np.array([1.0, 2.0, 3.0]), np.array([[curvature, way * 2.0]]), step)
+        for step in (0.4, 0.2)
+    )
+    assert (_filled(wide, 0.41) == wide).all()
+    full = _filled(wide, 0.3)
+    assert (full[::2] == wide).all()
+    assert full == pytest.approx(fine, abs=1e-4)
 
 
 def test_smoothing_keeps_off_obstacles():

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tools.cli import main
+from tools.cli import _parse, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,6 +127,62 @@ def test_wrong_options(capfd, tmp_path, options):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("argv", "name", "words"),
+    [
+        (["replay", "a.mp4", "--model", "nano", "b.mp4"], "source", [Path("a.mp4"), Path("b.mp4")]),
+        (
+            ["replay", "a", "--every", "2", "b", "--no-overlay", "c"],
+            "source",
+            list(map(Path, "abc")),
+        ),
+        (["find", "runs", "--gap", "1", "frame >= 3"], "condition", "frame >= 3"),
+        (["find", "--gap", "1", "runs", "frame >= 3"], "condition", "frame >= 3"),
+    ],
+)
+def test_an_option_may_stand_between_words(argv, name, words):
+    assert getattr(_parse(argv), name) == words
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["replay", "a.mp4", "--bogus", "b.mp4"],
+        ["replay", "a.mp4", "--every", "2", ""],
+        ["find", "runs", "--gap", "1", "frame", ">=", "3"],
+        ["find", "runs", "frame >= 3", "--gap", "1", "frame < 9"],
+        ["plan", "m.yaml", "more", "--start", "0,0,0", "--goal", "1,1,0", "--out", "o.json"],
+    ],
+)
+def test_words_that_belong_nowhere_are_named(capfd, argv):
+    assert "unrecognized arguments" in wrong(capfd, *argv)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--fps", "5"], "--fps 5.0: the built-in drive takes none"),
+        (["--topic", "/camera"], "--topic /camera: the built-in drive takes none"),
+        (["SOURCE", "--seed", "3"], "--seed 3: is of the built-in drive"),
+        (["SOURCE", "--mcap", "r.mcap", "--resume"], "--mcap: goes with no --resume"),
+        (["SOURCE", "--rerun", "r.rrd", "--resume"], "--rerun: goes with no --resume"),
+    ],
+)
+def test_options_that_have_no_use_are_refused(capfd, tmp_path, options, says):
+    source = str(make_video(tmp_path / "a.mp4"))
+    words = [source if o == "SOURCE" else o for o in options]
+    assert says in wrong(capfd, "replay", "--out", str(tmp_path / "o"), *words)
+    assert not (tmp_path / "o").exists()
+
+
+def test_faults_that_leave_no_frame_are_named(capfd, tmp_path):
+    source, faults = make_video(tmp_path / "a.mp4", 3), tmp_path / "faults.toml"
+    faults.write_text('[[fault]]\nkind = "drop"\nstart_frame = 0\n')
+    argv = ["replay", str(source), "--inject", str(faults), "--out", str(tmp_path / "o")]
+    line = wrong(capfd, *argv, "--model", "nano", "--no-overlay")
+    assert line.endswith(f"a.mp4: not one frame to replay: --inject {faults} drops every one")
+
+
 def test_out_is_a_file(capfd, tmp_path):
     (tmp_path / "o").write_text("mine")
     wrong(capfd, "replay", "--max-frames", "1", "--out", str(tmp_path / "o"))
@@ -182,7 +238,9 @@ def test_nothing_between_start_and_stop(capfd, tmp_path):
 
 def test_start_beyond_the_end(capfd, tmp_path):
     path = make_video(tmp_path / "v.mp4")
-    wrong(capfd, "replay", str(path), "--start", "100", "--out", str(tmp_path / "o"))
+    argv = ("replay", str(path), "--out", str(tmp_path / "o"), "--start")
+    assert "beyond the end of the video at 0.600 s" in wrong(capfd, *argv, "100")
+    assert "beyond its last frame at 0.550 s" in wrong(capfd, *argv, "0.56")
 
 
 def test_camera_of_another_aspect(capfd, tmp_path):

@@ -150,3 +150,41 @@ def test_the_command_says_it_and_ends_with_its_code(tmp_path, capsys):
     (tmp_path / "b" / "record.jsonl").write_text(json.dumps(row(0)) + "\n{\n")
     assert main(["diff", a, b]) == 2
     assert "line 2" in capsys.readouterr().err
+
+
+def cut(r):
+    """A plan cut short whose length says nothing of it."""
+    del r["plan"]["points"][2:]
+
+
+def without_own_motion(r):
+    r["own_motion"] = None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"), [(cut, "plan.points"), (without_own_motion, "own_motion")]
+)
+def test_what_only_one_record_has_is_a_difference(change, field):
+    assert only(diff(change)) == (field, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda r: r["plan"].update(reason="following vehicle 90 m ahead"), "plan.reason"),
+        (lambda r: r["faults"].__setitem__(0, "black: 3 % of it"), "faults"),
+        (lambda r: r["detections"].reverse(), "other"),
+        (lambda r: r["plan"]["points"].pop(), "plan.points"),
+    ],
+)
+def test_what_counts_as_the_same_is_not_called_equal(change, field):
+    rows = [row(0), row(0)]
+    for r in rows:
+        r["faults"] = ["black: 100 % of it"]
+        r["detections"].append({"class": "person", "score": 0.5, "xyxy": [90.0, 0.0, 95.0, 9.0]})
+    change(rows[1])
+    result = compare_records(iter(rows[:1]), iter(rows[1:]), tolerances([]))
+    assert list(result.fields) == [field]
+    assert verdict(result, tolerances([])) == "1 frames: the same (within the tolerances)"
+    exact = compare_records(iter(rows[:1]), iter(rows[1:]), tolerances([], exact=True), exact=True)
+    assert only(exact) == (field, 0, 1)

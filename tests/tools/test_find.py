@@ -55,6 +55,7 @@ def test_a_quote_in_a_text_stays_in_it():
         "ttc_s in (select t_s)", "read_text('/etc/passwd') = 'x'", "class like", "ttc_s < 2 2",
         "exists (1)", "f.ttc_s < 1", "ttc_s < $1", "ttc_s::int < 1", "", "ttc_s", "'a'",
         "(" * 500 + "1", "-" * 500 + "1 < 2", "ttc_s < 1e", "class = 'open", "/* */ ttc_s < 1",
+        "sqrt(" * 40 + "t_s" + ")" * 40 + " < 2",
     ],
 )  # fmt: skip
 def test_what_is_no_boolean_expression_is_refused(text):
@@ -149,6 +150,42 @@ def test_frames_without_objects_are_found_too(runs, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "sqrt(-1)",
+        "sqrt(t_s - 9)",
+        "0 / 0",
+        "t_s / (t_s - t_s)",
+        "1 / 0",
+        "1 % 0",
+        "frame % (t_s * 0)",
+    ],
+)
+def test_what_is_no_number_is_greater_than_none(runs, tmp_path, nothing):
+    for condition in (
+        f"{nothing} > 0",
+        f"{nothing} < 0",
+        f"0 <> {nothing}",
+        f"greatest({nothing}, -1) > 0",
+    ):
+        assert find(runs, condition, tmp_path) == []
+    (one, two) = find(runs, f"{nothing} is null", tmp_path)
+    assert (one["frames"], two["frames"]) == (30, 30)
+
+
+def test_roots_quotients_and_rests(runs, tmp_path):
+    def frames(condition: str) -> list[tuple[int, int]]:
+        return [
+            (m["first"], m["last"]) for m in find(runs, f"({condition}) and run = 'one'", tmp_path)
+        ]
+
+    assert frames("sqrt(t_s) >= 1") == [(10, 29)]
+    assert frames("10 / frame > 2") == [(1, 4)]  # frame 0 has no quotient
+    assert frames("frame % 10 = 9") == [(9, 9), (19, 19), (29, 29)]
+    assert frames("200 / frame / 2 < 4") == [(26, 29)]
+
+
 def test_columns_of_frames_and_objects(runs, tmp_path):
     cases = {
         "n_person = 1 and n_objects = 2 and nearest_class = 'person' and nearest_m = 8": 6,
@@ -213,6 +250,33 @@ def test_clips_behind_a_clock_that_was_set_hold_the_moment_too(tmp_path):
         assert grey == pytest.approx([8 * n for n in range(frame - 1, frame + 2)], abs=3)
 
 
+def test_a_clip_of_a_moment_across_a_clock_that_was_set_ends_with_it(tmp_path, monkeypatch):
+    pytest.importorskip("duckdb")
+    run, asked = write_run(tmp_path / "set", {}), []
+    rows = [json.loads(x) for x in (run / "record.jsonl").read_text().splitlines()]
+    for row in rows[12:]:
+        row["t_ns"] += 10**12
+    (run / "record.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    monkeypatch.setattr("tools.clips.cut_clip", lambda _, __, *times: asked.append(times))
+    more = ("--gap", "2000", "--clips", str(tmp_path / "c"), "--margin", "0")
+    (m,) = find(run, "frame >= 10", tmp_path, *more)
+    assert (m["video_s"], m["video_to_s"]) == pytest.approx((1.0, 1.1 + 1.0 + 1.7), abs=1e-6)
+    assert asked == [(m["video_s"], m["video_to_s"])]
+
+
+def test_a_run_below_one_of_the_same_name_is_another(tmp_path):
+    pytest.importorskip("duckdb")
+    outer = write_run(tmp_path / "week", {1: [track(7, "person", 8.0)]}, frames=3)
+    write_run(outer / "week", {1: [track(8, "vehicle", 8.0)]}, frames=6)
+    (outer / "week" / "overlay.mp4").unlink()
+    found = find(outer, "n_objects = 1", tmp_path, "--clips", str(tmp_path / "c"))
+    assert [(m["run"], m["frames"], m.get("clip")) for m in found] == [
+        (".", 1, "week_0.10-0.10.mp4"), ("week", 1, None),
+    ]  # fmt: skip
+    both = find(outer, "id = 7 or id = 8", tmp_path)
+    assert [(m["run"], m["objects"]) for m in both] == [(".", [7]), ("week", [8])]
+
+
 def test_a_clip_at_the_beginning_is_not_longer_than_the_video(runs, tmp_path):
     find(runs, "frame < 2 and run = 'one'", tmp_path, "--clips", str(tmp_path / "c"))
     (clip,) = (tmp_path / "c").iterdir()
@@ -252,6 +316,10 @@ def test_wrong_input_gets_one_line(runs, tmp_path, capfd):
     assert "cannot be evaluated" in wrong(capfd, str(runs), "class < 3")
     assert ".json or .csv" in wrong(capfd, str(runs), "t_s < 1", "--out", str(tmp_path / "m"))
     assert "CONDITION" in wrong(capfd, str(runs))
+    for clips in (tmp_path / "file", runs / "one" / "record.jsonl"):
+        clips.touch()
+        line = wrong(capfd, str(runs), "t_s < 1", "--clips", str(clips))
+        assert f"--clips {clips}: is a file; give a folder" in line
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "record.jsonl").write_text('{"schema": "roadstack-record-1"}\n')
     assert "line 1" in wrong(capfd, str(tmp_path), "t_s < 1")
@@ -279,6 +347,20 @@ def test_what_stands_beside_a_record_may_be_spoilt(tmp_path, name, text):
     out = tmp_path / "moments.csv"
     assert main(["find", str(run), "class == 'person'", "--out", str(out)]) == 0
     assert len(out.read_text().splitlines()) == 2
+
+
+def test_no_file_of_a_run_is_written_over(tmp_path, capfd):
+    pytest.importorskip("duckdb")
+    run = write_run(tmp_path / "fleet" / "run", {}, frames=3)
+    (tmp_path / "fleet" / "fleet.json").write_text("{}")
+    (tmp_path / "m.csv").symlink_to(run / "record.jsonl")
+    before = {p: p.read_bytes() for p in (tmp_path / "fleet").rglob("*.json*")}
+    for out in (run / "summary.json", tmp_path / "fleet" / "fleet.json", tmp_path / "m.csv"):
+        line = wrong(capfd, str(tmp_path / "fleet"), "t_s >= 0", "--out", str(out))
+        assert f"--out {out}: would overwrite" in line
+    assert {p: p.read_bytes() for p in before} == before
+    for _ in range(2):  # its own of an earlier call is replaced
+        assert main(["find", str(run), "t_s >= 0", "--out", str(run / "moments.json")]) == 0
 
 
 def test_columns_are_listed(runs, capfd):

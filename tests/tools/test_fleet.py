@@ -117,6 +117,21 @@ def test_options_are_handed_on_as_they_were_typed(tmp_path):
     assert again["jobs"] is None and again["source"] == [] and again["threads"] is None
 
 
+def test_every_option_comes_back_as_it_was_given(tmp_path):
+    replay = next(x for x in build_parser("")._actions if x.dest == "command").choices["replay"]
+    special = {"blur": "plates,faces", "detector_size": "640x384", "mcap": "d.mcap"}
+    own = {"help", "debug", "source", "out", "threads", "resume", "jobs", "ray", "retries",
+           "again", "live"}  # fmt: skip
+    typed = []
+    for action in (x for x in replay._actions if x.dest not in own):
+        value = special.get(action.dest) or (action.choices[-1] if action.choices else "7")
+        typed.append(action.option_strings[0] + (f"={value}" if action.nargs != 0 else ""))
+    given, again = options(*typed), options(*replay_options(options(*typed), tmp_path))
+    given.mcap, given.rerun = tmp_path / "d.mcap", tmp_path / "7"
+    assert again == given
+    assert again.blur == ["faces", "plates"]
+
+
 def python(code: str) -> list[str]:
     return ["-c", code]
 
@@ -391,6 +406,33 @@ def test_what_is_done_already_is_left_as_it_is(fleet_run, capfd):
     assert waiting("--every", "2") == waiting("--again") == ["a_b"]
     os.utime(log)
     assert waiting() == ["a_b"]
+
+
+def test_a_log_is_done_anew_with_another_score_map(tmp_path):
+    model = tmp_path / "m.onnx"
+    model.touch()
+    (tmp_path / "blur.onnx").touch()
+    a = options("a.mp4", "--model", str(model), "--blur-detector", str(tmp_path / "blur.onnx"))
+    marks = [fleets._same_for_all(a)]
+    for name in ("m.scores.json", "blur.onnx"):
+        (tmp_path / name).write_text("{}")
+        marks.append(fleets._same_for_all(a))
+    assert marks[0] != marks[1] != marks[2]
+
+
+def test_a_folder_with_its_own_replay_in_it_is_the_same_log(tmp_path):
+    (tmp_path / "0.jpg").touch()
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    out = tmp_path / "out"
+
+    def mark() -> dict:
+        (job,) = (made := Fleet(options(str(tmp_path)), out, 1)).waiting
+        return made.marks[job.name]
+
+    before = mark()
+    (out / "x").mkdir(parents=True)
+    (out / "x" / "frame.jpg").touch()
+    assert mark() == before
 
 
 def test_none_that_can_be_read_gives_two(tmp_path, capfd):

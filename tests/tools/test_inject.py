@@ -111,6 +111,17 @@ def test_frames_of_another_size_come_in_the_first_ones():
         assert sizes == {(360, 640, 3)}
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 40])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_narrow_picture_keeps_a_column(width, share):
+    class Narrow(Drive):
+        def __iter__(self):
+            return (replace(f, image=f.image[:, :width], camera=None) for f in super().__iter__())
+
+    (frame,) = InjectedLog(Narrow(1), (Injected("reshaped", start_frame=0, amount=share),))
+    assert 1 <= frame.image.shape[1] <= max(2, width * (share + 0.1))
+
+
 def test_the_same_seed_gives_the_same_faults():
     def hit(seed: int) -> list[int]:
         fault = Injected("black", start_frame=0, share=0.5, seed=seed)
@@ -132,6 +143,27 @@ def test_a_looped_log_goes_on_in_time():
     assert [f.t_ns for f in frames] == [i * 50_000_000 for i in range(12)]
     assert log.expected_frames == 12
     assert Counter(f.image.tobytes()[:3000] for f in frames).most_common(1)[0][1] == 3
+
+
+def test_a_looped_log_tells_the_faults_of_every_pass():
+    class Broken(Drive):
+        """Its first and last pictures are none."""
+
+        def __init__(self) -> None:
+            super().__init__(4)
+            self.faults.append("times not used")
+
+        def __iter__(self):
+            self.faults[:] = ["times not used", "frame 0 is empty: a.png skipped"]
+            yield from _FRAMES[1:3]
+            self.faults.append("frame 3 is empty: d.png skipped")
+
+    log = LoopedLog(Broken(), 3)
+    for _ in range(2):  # on every pass over it
+        told = [codes(f.faults) for f in feed(log)]
+        both = ["corrupt", "corrupt"]
+        assert told == [["source", "corrupt"], [], both, [], both, [], ["corrupt"]]
+    assert len(log.faults) == 7
 
 
 @pytest.mark.parametrize(
@@ -170,3 +202,9 @@ def test_the_help_names_every_kind(
     with pytest.raises(SystemExit):
         main(["replay", "--help"])
     assert f"kind ({', '.join(KINDS)})" in capsys.readouterr().out
+
+
+def test_a_fault_that_is_never_reached_is_known():
+    late, here = Injected("black", start_s=50), Injected("black", start_frame=1)
+    log = InjectedLog(Drive(4), (late, here))
+    assert len(list(log)) == 4 and log.unreached == (0,)

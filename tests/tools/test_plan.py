@@ -3,7 +3,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from planning.hybrid_astar import PathStatus
 from tools.bench_plan import OURS, bench_plan
 from tools.bench_plan_check import as_driven, judge
 from tools.bench_plan_maps import CELL_M, VEHICLE, make_cases
+from tools.cli import main
 from tools.plan import load_vehicle, parse_pose, run_plan
 
 
@@ -54,6 +57,64 @@ def test_writes_a_path_in_the_frame_of_the_map(world):
     assert 0.02 < got["min_clearance_m"] < 3
     assert got["search_ms"] > 0
     assert cv2.imread(str(world / "p.png")).shape[0] >= 80
+
+
+def refused(world, capfd, *more):
+    """The one line that the command says to options of this map; it has written nothing."""
+    before = {p: p.read_bytes() for p in world.iterdir() if p.is_file()}
+    given = ["--start=-5,0,0", "--goal=25,0,0", "--vehicle", str(world / "v.toml"), *map(str, more)]
+    assert main(["plan", str(world / "m.yaml"), *given]) == 2
+    assert {p: p.read_bytes() for p in world.iterdir() if p.is_file()} == before
+    (line,) = capfd.readouterr().err.splitlines()
+    return line
+
+
+def test_inputs_are_never_overwritten(world, capfd):
+    (world / "v.toml").write_text("width_m = 1.8\n")
+    (world / "link").symlink_to("m.pgm")
+    for name in ("m.yaml", "m.pgm", "v.toml", "link"):
+        says = refused(world, capfd, "--out", world / name)
+        assert "--out" in says and "would overwrite the input" in says
+        says = refused(world, capfd, "--out", world / "path.json", "--png", world / name)
+        assert "--png" in says and "would overwrite the input" in says
+    same = world / "x" / ".." / "path.json"
+    says = refused(world, capfd, "--out", world / "path.json", "--png", same)
+    assert "is the file of --out" in says
+
+
+def test_what_cannot_be_written_is_said_before_anything_is(world, capfd):
+    (world / "v.toml").write_text("")
+    (world / "folder").mkdir()
+    out = world / "path.json"
+    assert "--out" in refused(world, capfd, "--out", world / "folder")
+    says = refused(world, capfd, "--out", out, "--png", world / "folder")
+    assert f"--png {world / 'folder'}: is a folder" in says
+    says = refused(world, capfd, "--out", out, "--png", world / "m.pgm" / "p.png")
+    assert "--png" in says and "cannot be written to" in says
+
+
+def test_a_link_is_followed_and_stays(world):
+    (world / "out").mkdir()
+    link, target = world / "link.json", world / "out" / "path.json"
+    link.symlink_to("out/path.json")
+    for _ in range(2):  # one that leads nowhere, and one to a file
+        run_plan(options(world, goal="10.5,-2,0", out=link))
+        assert link.is_symlink() and json.loads(target.read_text())["status"] == "GOAL_BLOCKED"
+        target.write_text("old")
+    assert [p.name for p in target.parent.iterdir()] == ["path.json"]
+
+
+def test_a_pipe_is_written_to_and_stays(world):
+    pipe = world / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for out in (pipe, Path(f"/proc/self/fd/{end}"), Path(f"/dev/fd/{end}")):
+        run_plan(options(world, goal="10.5,-2,0", out=out, png=None))
+        assert json.loads(os.read(end, 1 << 16))["status"] == "GOAL_BLOCKED"
+        run_plan(options(world, goal="10.5,-2,0", png=out))
+        assert os.read(end, 1 << 16).startswith(b"\x89PNG")
+    os.close(end)
+    assert pipe.is_fifo()
 
 
 def test_a_status_where_there_is_no_way(world):

@@ -84,8 +84,8 @@ def test_a_killed_replay_is_resumed_to_the_same_bytes(clip, whole, tmp_path, cap
     kept = record.read_bytes()
     assert good.startswith(kept[: kept.rindex(b"\n") + 1])  # readable to its last whole line
     assert not (tmp_path / "summary.json").exists()
-    assert main(replay(clip, tmp_path, "--resume", "--seed", "3")) == 2
-    assert "has --seed 0, this one 3" in capsys.readouterr().err
+    assert main(replay(clip, tmp_path, "--resume", "--every", "2")) == 2
+    assert "has --every 1, this one 2" in capsys.readouterr().err
     assert main(replay(clip, tmp_path, "--resume", "--model", "nano")) == 2
     assert "was begun with another model; give the same" in capsys.readouterr().err
     killed_after(replay(clip, tmp_path, "--resume"), 16, record)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
 from tools.cli import main
-from tools.score_plans import plain_reason
+from tools.score_plans import plain_reason, read_record
 
 
 def line(index, speed=10.0, gap=None, status="OK", reason="", on=None):
@@ -84,6 +85,19 @@ def test_a_malformed_line_is_named(tmp_path, capfd, row):
     assert main(["score-plans", str(run)]) == 2
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1 and f"{run / 'record.jsonl'}:2:" in lines[0]
+
+
+def test_a_packed_record_is_read_too(tmp_path, capfd):
+    run = written(tmp_path / "run", [line(0), line(1)])
+    packed = tmp_path / "rec.jsonl.gz"
+    whole = gzip.compress((run / "record.jsonl").read_bytes())
+    packed.write_bytes(whole)
+    assert read_record(packed) == read_record(run)
+    for spoilt in (whole[:-20], b"no gzip", whole[:30] + bytes(30) + whole[60:]):
+        packed.write_bytes(spoilt)
+        assert main(["score-plans", str(packed)]) == 2
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 1 and "rec.jsonl.gz: cannot be read" in lines[0]
 
 
 def test_what_is_no_replay_is_named(tmp_path, capfd):

@@ -6,9 +6,11 @@ import base64
 import gzip
 import html.parser
 import json
+import os
 import re
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import numpy as np
@@ -296,6 +298,25 @@ def test_a_page_never_replaces_the_run(filmed, tmp_path, capfd):
 def test_the_command_writes_the_page_and_says_its_size(run, tmp_path, capsys):
     assert main(["view", str(run), "--html", str(tmp_path / "page.html")]) == 0
     assert "page.html: 0.1 MB, without video" in capsys.readouterr().out
+
+
+def test_a_link_to_a_page_is_followed(filmed, tmp_path, capsys):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "link.html").symlink_to("pages/page.html")
+    out = write_page(filmed, tmp_path / "link.html", embed_limit_bytes=10)
+    assert out.is_symlink() and [p.name for p in (tmp_path / "pages").iterdir()] == ["page.html"]
+    assert 'data-src="../run/overlay.mp4"' in out.read_text()
+    assert "played from ../run/overlay.mp4" in _large_note(filmed, out)
+
+
+def test_a_page_goes_into_a_pipe_and_nothing_else_does(run, tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        assert main(["view", str(run), "--html", str(pipe)]) == 0
+        assert read.result() == write_page(run, tmp_path / "page.html").read_bytes()
+    assert pipe.is_fifo() and capsys.readouterr().out == ""
 
 
 # ---- in a browser

@@ -17,7 +17,7 @@ from string import Template
 from urllib.parse import quote
 
 from data.errors import InputError
-from tools.files import inside
+from tools.files import inside, replacing
 from tools.view.player_data import read_run, run_name
 
 VIDEO = "overlay.mp4"
@@ -50,17 +50,12 @@ def write_page(run: Path, out: Path, embed_limit_bytes: int = EMBED_LIMIT_BYTES)
     embed = video is not None and video.stat().st_size <= embed_limit_bytes
     link = "" if video is None or embed else _link(video, out)
     parts = page_parts(read_run(run), run, link, video if embed else None)
-    temporary = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with replacing(out) as file:
             for part in parts:
                 file.write(part)
-        os.replace(temporary, out)
     except OSError as e:
         raise InputError(f"{out}: cannot be written ({e.strerror or e})") from e
-    finally:
-        temporary.unlink(missing_ok=True)
     return out
 
 
@@ -73,7 +68,7 @@ def page_note(run: Path, out: Path) -> str:
         return f"{out}: {size} with the video in it"
     return (
         f"{out}: {size}; the video ({video.stat().st_size / 1e6:.0f} MB) is too large to be in it "
-        f"and is played from {os.path.relpath(video, out.parent)}: keep both together"
+        f"and is played from {os.path.relpath(video, out.resolve().parent)}: keep both together"
     )
 
 

@@ -244,7 +244,8 @@ def run_view(a: argparse.Namespace) -> int:
         InputError: not a run, or the page or the address cannot be had.
     """
     if a.html is not None:
-        print(page_note(a.run, write_page(a.run, a.html)))
+        if write_page(a.run, a.html).is_file():  # else standard output may be what was written to
+            print(page_note(a.run, a.html))
         return 0
     with make_server(a.run, a.host, a.port) as server:
         host = f"[{a.host}]" if ":" in a.host else a.host
