@@ -15,7 +15,7 @@ from perception.metrics.surfaces import LANE_PROTOCOL, Overlap, dilate_lane, lan
 MIN_SCORE = 0.01  # boxes scored lower do not count
 PROTOCOL = {
     "detection": "COCO AP, class by class, at most 100 boxes an image and class; equal to "
-    "pycocotools and faster-coco-eval to 1e-9",
+    "pycocotools and faster-coco-eval to 1e-9, given the labelled boxes cut to their images",
     "drivable": "IoU at the image's own size over all known pixels of the split",
     "lane": LANE_PROTOCOL,
 }
