@@ -40,7 +40,8 @@ class PairConfig:
         min_points, min_share: least number of points beside the road that fit, and share of those
             followed; min_road_points, min_road_share: on the road, where what passes fast is
             often lost.
-        least_distance_m: what stands beside the road is not nearer, but for a few points.
+        least_distance_m: what stands beside the road is not nearer, but for a few points;
+            usual_distance_m: half of what is passed visibly is not.
         max_speed_mps, max_turn_radps: faster is not believed.
         nod_std_radps: spread of nodding and rolling.
     """
@@ -52,6 +53,7 @@ class PairConfig:
     min_road_points: int = 6
     min_road_share: float = 0.35
     least_distance_m: float = 1.0
+    usual_distance_m: float = 3.0
     max_speed_mps: float = 70.0
     max_turn_radps: float = 1.5
     nod_std_radps: float = 0.15
@@ -207,4 +209,13 @@ def _too_near(x: F64, first: F64, second: F64, g: Geometry, slack: float, c: Pai
     outwards = ((second[:, :2] - turned) * off).sum(axis=1) / np.maximum(length, 1e-9)
     # a point at depth z goes outwards by length * way / z
     near = outwards - slack > length * abs(x[0]) / c.least_distance_m
-    return bool(near.sum() >= 3 and near.mean() > 0.1)
+    if near.sum() >= 3 and near.mean() > 0.1:
+        return True
+    # drops on the pane and reflections stand still with all else passing
+    passing = outwards > slack / 3
+    depth_m = length[passing] * abs(x[0]) / outwards[passing]
+    return bool(
+        passing.sum() >= c.min_points
+        and passing.mean() > 0.25
+        and np.median(depth_m) < c.usual_distance_m
+    )

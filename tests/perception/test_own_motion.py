@@ -14,7 +14,7 @@ from data.camera import Camera, mounting_pose
 from data.types import Detections, EgoMotion, Surfaces
 from perception.flow import follow, small_grey
 from perception.own_motion import OwnMotion
-from perception.pair_fit import PairFit
+from perception.pair_fit import Geometry, PairConfig, PairFit, _too_near
 from tools.snapshot import decode, encode
 
 WIDTH, HEIGHT, DT_S = 640, 360, 0.05
@@ -344,3 +344,21 @@ def test_the_small_picture_lies_where_its_camera_says(size: tuple[int, int]) -> 
     scale = np.array(look.grey.shape[::-1]) / size
     resized = (middle(np.floor(blob)) + 0.5) * scale - 0.5
     assert middle(look.grey.astype(float)) == pytest.approx(resized - look.shift_px, abs=0.02)
+
+
+def test_drops_on_the_pane_make_no_standing_car_of_one_that_passes_houses() -> None:
+    """What stands still on the picture's road must agree with what goes by beside it."""
+    rng, g, slack = np.random.default_rng(0), Geometry.of(camera()), 1.5 / FOCAL
+    first = np.column_stack([rng.uniform(-0.5, 0.5, 48), rng.uniform(-0.3, 0.0, 48), np.ones(48)])
+    depth_m = rng.uniform(8, 40, 48)
+
+    def refused(way_m: float, fitted_m: float, still: int) -> bool:
+        point = first * depth_m[:, None] - way_m * g.axes[0]
+        second = point / point[:, 2:]
+        second[:still] = first[:still]  # drops beside the road as well
+        motion = np.array([fitted_m, 0, 0, 0])
+        return _too_near(motion, first, second, g, slack, PairConfig())
+
+    assert refused(0.4, 0.03, still=30) and refused(1.0, 0.0, still=30)
+    assert not refused(0.4, 0.4, still=30) and not refused(1.0, 1.0, still=0)
+    assert not refused(0.0, 0.0, still=0)
