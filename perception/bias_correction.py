@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from data.types import F64
 
 Means = Mapping[str, F64]  # tensor read by a convolution -> mean of each channel
-_LEVELS = 127  # of symmetric 8 bits, on either side of zero
 
 
 def inputs_of_convolutions(model: onnx.ModelProto) -> list[str]:
@@ -26,27 +25,29 @@ def inputs_of_convolutions(model: onnx.ModelProto) -> list[str]:
     return sorted({n.input[0] for n in model.graph.node if n.op_type == "Conv"})
 
 
-def rounding_errors(weight: NDArray) -> F64:
-    """What symmetric 8 bits with a step for each output channel add to weights (o, i, h, w)."""
-    w = weight.astype(np.float64)
-    step = np.abs(w).reshape(len(w), -1).max(axis=1) / _LEVELS
-    step[step == 0] = 1.0
-    step = step[:, None, None, None]
+def rounding_errors(weight: NDArray, steps: F64) -> F64:
+    """What rounding to steps (o,) adds to weights (o, i, h, w)."""
+    w, step = weight.astype(np.float64), steps[:, None, None, None]
     return np.asarray(np.round(w / step) * step - w)
 
 
-def mean_shift(weight: NDArray, mean: F64, groups: int) -> F64:
+def mean_shift(weight: NDArray, steps: F64, mean: F64, groups: int) -> F64:
     """(o,): by how much a convolution's outputs rise when its weights (o, i / groups, h, w) are
-    rounded and its input's channels have these means (i,)."""
-    errors = rounding_errors(weight).sum(axis=(2, 3))
+    rounded to steps (o,) and its input's channels have these means (i,)."""
+    errors = rounding_errors(weight, steps).sum(axis=(2, 3))
     read = mean.reshape(groups, -1)[np.arange(len(weight)) * groups // len(weight)]
     return np.asarray((errors * read).sum(axis=1))
 
 
-def correct_biases(model: onnx.ModelProto, means: Means, left_float: Collection[str]) -> None:
+def correct_biases(
+    model: onnx.ModelProto, means: Means, steps: Mapping[str, F64], left_float: Collection[str]
+) -> None:
     """Correct the biases of a model's convolutions but those of names in ``left_float``.
 
     Those are left as they are whose weights or bias are no constants of their own.
+
+    Args:
+        steps: name of a convolution's weights -> step of each output channel.
     """
     constants = {t.name: t for t in model.graph.initializer}
     uses = [i for n in model.graph.node for i in n.input]
@@ -57,5 +58,6 @@ def correct_biases(model: onnx.ModelProto, means: Means, left_float: Collection[
             continue
         weight, bias = (onnx.numpy_helper.to_array(constants[i]) for i in n.input[1:3])
         groups = next((a.i for a in n.attribute if a.name == "group"), 1)
-        right = (bias - mean_shift(weight, means[n.input[0]], groups)).astype(np.float32)
+        shift = mean_shift(weight, steps[n.input[1]], means[n.input[0]], groups)
+        right = (bias - shift).astype(np.float32)
         constants[n.input[2]].CopyFrom(onnx.numpy_helper.from_array(right, n.input[2]))

@@ -10,6 +10,7 @@ at the same are one, and heads are products of matrices with channels last.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,14 @@ class BytesIn:
 
     Attributes:
         convolution, tensor: its name and that of its input, which is (byte - ``zero``) * ``step``.
+        order: where the input's channels, now the picture's, stood before.
     """
 
     convolution: str
     tensor: str
     zero: int
     step: float
+    order: tuple[int, ...]
 
     @property
     def range(self) -> tuple[float, float]:
@@ -127,7 +130,7 @@ def fold_conversion(model: onnx.ModelProto, convolution: str) -> BytesIn | None:
     node.input[2] = _add(graph, f"{convolution}/bias_of_bytes", total)
     scale.input[0] = turn.output[0]
     graph.node.remove(swap)
-    return BytesIn(convolution, node.input[0], zero, step)
+    return BytesIn(convolution, node.input[0], zero, step, tuple(order.tolist()))
 
 
 def read_bytes(model: onnx.ModelProto, first: BytesIn) -> None:
@@ -217,6 +220,29 @@ def _regroup(
     ])  # fmt: skip
     turn.input[0] = "groups"
     _insert(graph, 0, [grouped])
+
+
+def keep_float(model: onnx.ModelProto, convolutions: Collection[str]) -> None:
+    """Make those of ``convolutions`` that read rounded numbers compute in fp32 as the file has it.
+
+    Between rounded tensors ONNX Runtime rounds a convolution's fp32 weights too when it loads a
+    file, with one step for all channels, which is worse than INT8 of ours. It does not where what
+    is read is widened channel by channel: so that is what is written, with equal steps.
+    """
+    graph = model.graph
+    makers, constants = _makers(graph), _constants(graph)
+    for node in [n for n in graph.node if n.name in convolutions]:
+        widens = makers.get(node.input[0])
+        if widens is None or widens.op_type != "DequantizeLinear" or node.input[1] not in constants:
+            continue
+        channels = constants[node.input[1]].dims[1] * _attributes(node).get("group", 1)
+        each = [np.full(channels, _value(graph, name)) for name in widens.input[1:]]
+        names = [_add(graph, f"{node.name}/reads/{k}", v) for k, v in enumerate(each)]
+        inputs, read = [widens.input[0], *names], f"{node.name}/reads"
+        wide = onnx.helper.make_node("DequantizeLinear", inputs, [read], read, axis=1)
+        _insert(graph, list(graph.node).index(node), [wide])
+        node.input[0] = read
+    _without_unused(graph)
 
 
 def twins_together(model: onnx.ModelProto) -> None:

@@ -245,12 +245,12 @@ def with_metadata(content: bytes, changes: dict[str, str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def load_bytes(content: bytes) -> Model | Segmenter:
-    """A model in memory on ONNX Runtime, whichever runtime it is made for."""
+def load_bytes(content: bytes, any_runtime: bool = False) -> Model | Segmenter:
+    """A model in memory on ONNX Runtime; arguments as in ``runtime.load_model``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(content)
-        return load_any(str(path), any_runtime=True)
+        return load_any(str(path), any_runtime=any_runtime)
 
 
 def _finish(e: Exported) -> Exported:
@@ -285,7 +285,8 @@ def _convert(
         tries = attempts(fp32, calibrate(fp32, few, scheme.signed), scheme, few[:_RANKING])
     best: Exported | None = None
     for made in tries:
-        images, measured = measure_accuracy(load_bytes(made.content), labelled)
+        loaded = load_bytes(made.content, any_runtime=precision == "int8-gpu")
+        images, measured = measure_accuracy(loaded, labelled)
         gate = Accuracy(images, LIMITS[precision], reference, measured)
         file = _file_name(name, precision)
         this = Exported(precision, file, made.content, gate, left_float=made.left_float)

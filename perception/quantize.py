@@ -26,9 +26,12 @@ from perception.cpu_layout import (
     BytesIn,
     fold_conversion,
     heads_last,
+    keep_float,
     read_bytes,
     twins_together,
 )
+from perception.runtime import AS_WRITTEN
+from perception.weight_steps import portable_steps, whole_range_steps
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
 _SAMPLES = 4096  # values kept of each tensor and picture
@@ -132,7 +135,9 @@ def _session(content: bytes) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=AS_WRITTEN
+    )
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
@@ -208,6 +213,22 @@ def _bytes_in(model: onnx.ModelProto, left_float: Collection[str]) -> BytesIn | 
     return fold_conversion(model, first[0])
 
 
+def _weight_steps(
+    model: onnx.ModelProto, scheme: Int8Scheme, left_float: Collection[str]
+) -> dict[str, F64]:
+    """Steps of the weights of all convolutions that are quantised, by the weights' names."""
+    constants = {t.name: t for t in model.graph.initializer}
+    steps = {}
+    for n in model.graph.node:
+        if n.op_type != "Conv" or n.name in left_float or n.input[1] not in constants:
+            continue
+        weight = onnx.numpy_helper.to_array(constants[n.input[1]])
+        groups = next((a.i for a in n.attribute if a.name == "group"), 1)
+        each = whole_range_steps(weight) if scheme.signed else portable_steps(weight, groups)
+        steps[n.input[1]] = each
+    return steps
+
+
 def quantize(
     content: bytes, measured: Measured, scheme: Int8Scheme, left_float: Collection[str] = ()
 ) -> bytes:
@@ -222,9 +243,13 @@ def quantize(
 
     model = onnx.load_from_string(content)
     behind = {*after_heads(model), *(n.name for n in head_convolutions(model)), *left_float}
-    correct_biases(model, measured.means, behind)
     first = None if scheme.signed else _bytes_in(model, behind)
-    ranges = measured.ranges if first is None else {**measured.ranges, first.tensor: first.range}
+    ranges, means = measured.ranges, measured.means
+    if first is not None:
+        ranges = {**ranges, first.tensor: first.range}
+        means = {**means, first.tensor: means[first.tensor][list(first.order)]}
+    steps = _weight_steps(model, scheme, behind)
+    correct_biases(model, means, steps, behind)
     wanted = [
         n.name for n in model.graph.node
         if n.op_type in scheme.operators and n.name not in behind
@@ -234,6 +259,10 @@ def quantize(
         "ActivationSymmetric": scheme.signed,
         "WeightSymmetric": True,
         "QuantizeBias": not scheme.signed,
+        "TensorQuantOverrides": {
+            name: [{"axis": 0, "scale": np.float32(s), "zero_point": np.int8(0)} for s in each]
+            for name, each in steps.items()
+        },
     }
     if scheme.signed:
         extra["OpTypesToExcludeOutputQuantization"] = list(scheme.operators)
@@ -250,6 +279,7 @@ def quantize(
     if not scheme.signed:
         twins_together(result)
         heads_last(result, head_convolutions(result))
+        keep_float(result, left_float)
     onnx.helper.set_model_props(result, {p.key: p.value for p in model.metadata_props})
     return bytes(result.SerializeToString())
 

@@ -52,7 +52,7 @@ def load_any(
 ) -> Model | Segmenter:
     """Load a file of either kind; arguments and errors as in ``runtime.load_model``."""
     path = find_model(model)
-    content, session = open_session(path, threads)
+    content, session = open_session(path, threads, any_runtime=any_runtime)
     meta = dict(session.get_modelmeta().custom_metadata_map)
     classes = meta.get("roadstack.segmentation_classes")
     if meta.get("roadstack.format") != FORMAT or classes is None:

@@ -14,11 +14,12 @@ from perception.bias_correction import (  # noqa: E402
     mean_shift,
     rounding_errors,
 )
+from perception.weight_steps import whole_range_steps  # noqa: E402
 
 
 def test_errors_are_those_of_symmetric_8_bits_for_each_channel():
     w = np.array([[[[1.0, 0.5, -0.25]]], [[[0.0, 0.0, 0.0]]]])
-    errors = rounding_errors(w)
+    errors = rounding_errors(w, whole_range_steps(w))
     assert errors[0, 0, 0] == pytest.approx([0, 64 / 127 - 0.5, -32 / 127 + 0.25])
     assert (errors[1] == 0).all()
 
@@ -34,9 +35,10 @@ def test_the_shift_is_what_rounded_weights_add_on_average(groups):
         given = (torch.from_numpy(v) for v in (x, weight, bias))
         return torch.nn.functional.conv2d(*given, groups=groups).numpy().mean((0, 2, 3))
 
-    shift = mean_shift(w, x.mean((0, 2, 3)), groups)
+    steps = whole_range_steps(w)
+    shift = mean_shift(w, steps, x.mean((0, 2, 3)), groups)
     # the mean within the border is nearly that of all
-    assert run(w + rounding_errors(w)) - run(w) == pytest.approx(shift, abs=3e-3)
+    assert run(w + rounding_errors(w, steps)) - run(w) == pytest.approx(shift, abs=3e-3)
     assert np.abs(shift).max() > 0.01
 
 
@@ -67,14 +69,17 @@ def test_biases_of_what_is_rounded_alone_are_corrected():
     assert inputs_of_convolutions(model) == ["x", "y"]
     before, means = biases(model), {"x": np.full(4, 3.0), "y": np.full(4, 2.0)}
     weight = onnx.numpy_helper.to_array(model.graph.initializer[1])
-    correct_biases(model, means, ["first"])
+    steps = whole_range_steps(weight)
+    correct_biases(model, means, {"w2": steps}, ["first"])
     after = biases(model)
     assert (after["b1"] == before["b1"]).all()
-    assert before["b2"] - after["b2"] == pytest.approx(mean_shift(weight, means["y"], 1), abs=1e-6)
+    shift = mean_shift(weight, steps, means["y"], 1)
+    assert before["b2"] - after["b2"] == pytest.approx(shift, abs=1e-6)
 
 
 def test_a_bias_that_two_share_stays():
     model = graph(bias_used_twice=True)
     before = biases(model)
-    correct_biases(model, {"x": np.ones(4), "y": np.ones(4)}, [])
+    steps = {"w1": np.ones(4), "w2": np.ones(4)}
+    correct_biases(model, {"x": np.ones(4), "y": np.ones(4)}, steps, [])
     assert (biases(model)["b1"] == before["b1"]).all()
