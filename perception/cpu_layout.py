@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from data.types import F32
 
-_PIXELS = 8  # taken together; sides are multiples of 32
+_PIXELS = 4  # taken together; sides are multiples of 32
 _CONVERSION = ("Cast", "Transpose", "Gather", "Div", "Sub")  # from the picture on
 
 

@@ -20,16 +20,10 @@ from data.errors import InputError
 from data.taxonomy import CLASSES
 from data.types import U8
 from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
+from perception.int8_measure import calibrate
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE
-from perception.quantize import (
-    PRECISIONS,
-    SCHEMES,
-    Quantised,
-    attempts,
-    calibrate,
-    to_fp16,
-)
+from perception.quantize import PRECISIONS, SCHEMES, Quantised, attempts, to_fp16
 from perception.runtime import FORMAT, RUNTIMES, Model
 from perception.segmenter import Segmenter, load_any
 from perception.training.validate import deployed, run_torch

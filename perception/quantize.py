@@ -3,16 +3,16 @@
 INT8 is written as QuantizeLinear and DequantizeLinear pairs (static, per output channel for
 weights; Jacob et al. 2018). ONNX Runtime's CPU kernels are fast with unsigned activations and
 slow with signed ones; TensorRT takes signed, symmetric ones alone: hence two files. Activation
-ranges are those of least squared error on calibration pictures, biases make up for the rounding of
-weights, and the layers that cost most accuracy can be left in fp32. What follows the heads'
-convolutions always stays fp32: there, equal 8-bit scores would make false peaks, and 16 bits are
-too few for box edges in pixels.
+ranges are those of least squared error on calibration pictures, weights are rounded so that outputs
+change least there and biases make up for the rest, and the layers that cost most accuracy can be
+left in fp32. What follows the heads' convolutions always stays fp32: there, equal 8-bit scores
+would make false peaks, and 16 bits are too few for box edges in pixels.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 
 from data.types import F32, F64, U8
-from perception.bias_correction import Means, correct_biases, inputs_of_convolutions
+from perception.bias_correction import correct_biases
 from perception.cpu_layout import (
     BytesIn,
     fold_conversion,
@@ -30,29 +30,22 @@ from perception.cpu_layout import (
     read_bytes,
     twins_together,
 )
-from perception.runtime import AS_WRITTEN
+from perception.int8_measure import Measured, Ranges
+from perception.onnx_graph import (
+    after_heads,
+    consumers,
+    convolutions,
+    first_convolutions,
+    head_convolutions,
+    session_of,
+    with_outputs,
+)
+from perception.rounding import round_to_steps
 from perception.weight_steps import portable_steps, whole_range_steps
 
 PRECISIONS = ("fp32", "fp16", "int8-cpu", "int8-gpu")
-_SAMPLES = 4096  # values kept of each tensor and picture
-_FRACTIONS = np.linspace(0.3, 1.0, 36)  # of the full range, tried for the least error
 _ACTIVATIONS = ("Clip", "Relu")
 _STEPS = (0, 1, 2, 4, 8, 16)  # how many more are left in fp32, attempt by attempt
-
-Ranges = Mapping[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What calibration pictures tell of a file's tensors.
-
-    Attributes:
-        ranges: of each float tensor before the post-processing; means: of each channel of those
-            that convolutions read.
-    """
-
-    ranges: Ranges
-    means: Means
 
 
 @dataclass(frozen=True)
@@ -79,125 +72,6 @@ SCHEMES = {
 }
 
 
-def _consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-def head_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The convolutions that no other convolution follows: where the network's heads end."""
-    users = _consumers(model.graph)
-    followed: set[str] = set()  # tensors from which a convolution is reached
-    for node in reversed(model.graph.node):
-        if node.op_type == "Conv" or any(o in followed for o in node.output):
-            followed.update(node.input)
-    return [
-        n for n in model.graph.node
-        if n.op_type == "Conv" and n.output[0] not in followed and n.output[0] in users
-    ]  # fmt: skip
-
-
-def after_heads(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes behind the heads' convolutions: the post-processing."""
-    reached = {n.output[0] for n in head_convolutions(model)}
-    names = []
-    for node in model.graph.node:
-        if any(i in reached for i in node.input):
-            reached.update(node.output)
-            names.append(node.name)
-    return names
-
-
-def convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that can be quantised: all but the heads' last."""
-    last = {n.name for n in head_convolutions(model)}
-    return [n.name for n in model.graph.node if n.op_type == "Conv" and n.name not in last]
-
-
-def first_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that no other precedes: of the picture's few channels. Where they
-    read it through a conversion, they are the most harmful in INT8."""
-    preceded: set[str] = set()  # tensors that a convolution leads to
-    for node in model.graph.node:
-        if node.op_type == "Conv" or any(i in preceded for i in node.input):
-            preceded.update(node.output)
-    return [
-        n.name for n in model.graph.node
-        if n.op_type == "Conv" and n.input[0] not in preceded
-    ]  # fmt: skip
-
-
-def _session(content: bytes) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(
-        content, options, providers=["CPUExecutionProvider"], disabled_optimizers=AS_WRITTEN
-    )
-
-
-def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> bytes:
-    """The file with these tensors as its only outputs."""
-    changed = onnx.ModelProto()
-    changed.CopyFrom(model)
-    del changed.graph.output[:]
-    changed.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names)
-    return bytes(changed.SerializeToString())
-
-
-def _best_range(values: F32, low: float, high: float, signed: bool) -> tuple[float, float]:
-    """The part of [low, high] whose 8-bit rounding and clipping err least on ``values``."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    best, least = (low, high), np.inf
-    for f in _FRACTIONS:
-        a, b = low * f, high * f
-        if signed:
-            b = max(-a, b)
-            a = -b
-        step = max((b - a) / (254 if signed else 255), 1e-12)
-        error = np.clip(np.round((values - a) / step), 0, 255) * step + a - values
-        total = float(np.square(error, dtype=np.float64).mean())
-        if total < least * 0.999:
-            best, least = (a, b), total
-    return best
-
-
-def calibrate(content: bytes, canvases: Sequence[U8], signed: bool) -> Measured:
-    """Ranges and means over letterboxed pictures.
-
-    Args:
-        content: the fp32 file.
-        canvases: (h, w, 3) uint8 BGR each, of the file's input size.
-        signed: for symmetric activations.
-    """
-    model = onnx.load_from_string(content)
-    behind = set(after_heads(model))
-    names = [o for n in model.graph.node if n.name not in behind for o in n.output]
-    session = _session(with_outputs(model, names))
-    rng = np.random.default_rng(0)
-    kept: dict[str, list[F32]] = {n: [] for n in names}
-    ends: dict[str, tuple[float, float]] = dict.fromkeys(names, (0.0, 0.0))
-    read = set(inputs_of_convolutions(model))
-    means: dict[str, F64] = {}
-    for canvas in canvases:
-        for name, value in zip(names, session.run(None, {"image": canvas[None]}), strict=True):
-            if value.dtype != np.float32:
-                continue
-            low, high = ends[name]
-            ends[name] = (min(low, float(value.min())), max(high, float(value.max())))
-            if name in read:
-                mean = value.mean(axis=(0, 2, 3), dtype=np.float64) / len(canvases)
-                means[name] = means.get(name, 0.0) + mean
-            flat = value.ravel()
-            kept[name].append(flat[rng.integers(0, flat.size, min(_SAMPLES, flat.size))])
-    ranges = {n: _best_range(np.concatenate(v), *ends[n], signed) for n, v in kept.items() if v}
-    return Measured(ranges, means)
-
-
 def _tensor_ranges(ranges: Ranges) -> Any:
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
@@ -213,30 +87,70 @@ def _bytes_in(model: onnx.ModelProto, left_float: Collection[str]) -> BytesIn | 
     return fold_conversion(model, first[0])
 
 
-def _weight_steps(
-    model: onnx.ModelProto, scheme: Int8Scheme, left_float: Collection[str]
-) -> dict[str, F64]:
-    """Steps of the weights of all convolutions that are quantised, by the weights' names."""
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A file's convolution weights as they are stored in 8 bits, by the weights' names.
+
+    Attributes:
+        steps: (o,) each; weights: multiples of them, shaped as those that they take the place of.
+    """
+
+    steps: Mapping[str, F64]
+    weights: Mapping[str, F32]
+
+
+def round_weights(content: bytes, measured: Measured, scheme: Int8Scheme) -> Rounded:
+    """The weights of all convolutions before the heads' last, rounded as ``rounding`` has it."""
+    model = onnx.load_from_string(content)
+    first = None if scheme.signed else _bytes_in(model, ())
+    constants = {t.name: t for t in model.graph.initializer}
+    inner = set(convolutions(model))
+    users = [n for n in model.graph.node if n.name in inner and n.input[1] in constants]
+    steps: dict[str, F64] = {}
+    weights: dict[str, F32] = {}
+    for n in users:
+        if (name := n.input[1]) in steps:
+            continue
+        weight = onnx.numpy_helper.to_array(constants[name])
+        groups = next((a.i for a in n.attribute if a.name == "group"), 1)
+        steps[name] = whole_range_steps(weight) if scheme.signed else portable_steps(weight, groups)
+        found = [measured.covariances.get(u.name) for u in users if u.input[1] == name]
+        alone = found[0] if len(found) == 1 else None
+        if alone is not None and first is not None and n.name == first.convolution:
+            alone = _reordered(alone, first.order)
+        weights[name] = round_to_steps(weight, steps[name], alone)
+    return Rounded(steps, weights)
+
+
+def _reordered(covariance: F64, order: Sequence[int]) -> F64:
+    """(1, k, k) of numbers whose channels, the slowest of k, come in another order."""
+    k = covariance.shape[1]
+    at = np.arange(k).reshape(len(order), -1)[list(order)].ravel()
+    return covariance[:, at][:, :, at]
+
+
+def _use(model: onnx.ModelProto, rounded: Rounded, left_float: Collection[str]) -> dict[str, F64]:
+    """Give convolutions their rounded weights, in place; returns the steps of those."""
     constants = {t.name: t for t in model.graph.initializer}
     steps = {}
     for n in model.graph.node:
-        if n.op_type != "Conv" or n.name in left_float or n.input[1] not in constants:
-            continue
-        weight = onnx.numpy_helper.to_array(constants[n.input[1]])
-        groups = next((a.i for a in n.attribute if a.name == "group"), 1)
-        each = whole_range_steps(weight) if scheme.signed else portable_steps(weight, groups)
-        steps[n.input[1]] = each
+        if n.op_type == "Conv" and n.name not in left_float and n.input[1] in rounded.weights:
+            name = n.input[1]
+            steps[name] = rounded.steps[name]
+            constants[name].CopyFrom(onnx.numpy_helper.from_array(rounded.weights[name], name))
     return steps
 
 
 def quantize(
-    content: bytes, measured: Measured, scheme: Int8Scheme, left_float: Collection[str] = ()
-) -> bytes:
+    content: bytes, measured: Measured, scheme: Int8Scheme, left_float: Collection[str] = (),
+    rounded: Rounded | None = None,
+) -> bytes:  # fmt: skip
     """The fp32 file with the convolutions before the heads in INT8.
 
     Args:
-        measured: by ``calibrate``.
+        measured: by ``int8_measure.calibrate``.
         left_float: names of convolutions to leave in fp32.
+        rounded: by ``round_weights``, where it is known; it takes most of the time.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -248,8 +162,9 @@ def quantize(
     if first is not None:
         ranges = {**ranges, first.tensor: first.range}
         means = {**means, first.tensor: means[first.tensor][list(first.order)]}
-    steps = _weight_steps(model, scheme, behind)
-    correct_biases(model, means, steps, behind)
+    rounded = rounded or round_weights(content, measured, scheme)
+    correct_biases(model, means, rounded.weights, behind)
+    steps = _use(model, rounded, behind)
     wanted = [
         n.name for n in model.graph.node
         if n.op_type in scheme.operators and n.name not in behind
@@ -296,18 +211,20 @@ def _noise(session: Any, truth: Sequence[Sequence[NDArray]], canvases: Sequence[
 
 
 def rank_layers(
-    content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8]
-) -> list[tuple[str, float]]:
+    content: bytes, measured: Measured, scheme: Int8Scheme, canvases: Sequence[U8],
+    rounded: Rounded | None = None,
+) -> list[tuple[str, float]]:  # fmt: skip
     """Convolutions by the harm that their quantisation alone does to the heads, that of the
-    activation behind them included; worst first."""
+    activation behind them included; worst first. Arguments as in ``quantize``."""
+    rounded = rounded or round_weights(content, measured, scheme)
     model = onnx.load_from_string(content)
-    users = _consumers(model.graph)
+    users = consumers(model.graph)
     # behind a pixel shuffle, which moves numbers alone: the INT8 file may have none before it
     last = [n.output[0] for n in head_convolutions(model)]
     moved = [next((u for u in users[o] if u.op_type == "DepthToSpace"), None) for o in last]
     heads = [o if u is None else u.output[0] for o, u in zip(last, moved, strict=True)]
     names = convolutions(model)
-    session = _session(with_outputs(model, heads))
+    session = session_of(with_outputs(model, heads))
     truth = [session.run(None, {"image": c[None]}) for c in canvases]
     # an unsigned scheme rounds what comes out of the activation, which is the narrower range
     kinds = ("Conv",) if scheme.signed else ("Conv", *_ACTIVATIONS)
@@ -321,8 +238,8 @@ def rank_layers(
             n.name for n in model.graph.node
             if n.op_type in kinds and n.name != name and n.name not in activations[name]
         ]  # fmt: skip
-        alone = quantize(content, measured, Int8Scheme(scheme.signed, kinds), others)
-        one = _session(with_outputs(onnx.load_from_string(alone), heads))
+        alone = quantize(content, measured, Int8Scheme(scheme.signed, kinds), others, rounded)
+        one = session_of(with_outputs(onnx.load_from_string(alone), heads))
         harm.append((name, _noise(one, truth, canvases)))
     return sorted(harm, key=lambda pair: -pair[1])
 
@@ -348,11 +265,13 @@ def attempts(
     always = first_convolutions(model)
     if not scheme.signed and _bytes_in(model, ()) is not None:
         always = []
-    ranked = [r for r in rank_layers(content, measured, scheme, canvases) if r[0] not in always]
+    rounded = round_weights(content, measured, scheme)
+    ranked = rank_layers(content, measured, scheme, canvases, rounded)
+    ranked = [r for r in ranked if r[0] not in always]
     first = sum(harm > scheme.harmful for _, harm in ranked)
     for more in _STEPS:
         left = (*always, *(name for name, _ in ranked[: first + more]))
-        yield Quantised(quantize(content, measured, scheme, left), left)
+        yield Quantised(quantize(content, measured, scheme, left, rounded), left)
         if first + more >= len(ranked):
             return
 

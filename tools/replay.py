@@ -26,7 +26,7 @@ from tools.feed import Fed, feed
 from tools.files import check_targets, make_folder, write_json
 from tools.inject import InjectedLog
 from tools.machine import hardware, package_versions
-from tools.memory import few_heaps, give_back
+from tools.memory import few_heaps, give_back, settled
 from tools.options_replay import DEADLINE_MS
 from tools.outputs import open_outputs
 from tools.partial import Checkpoint, Partial, files_sha256, identity, partial_run
@@ -290,7 +290,7 @@ def _run(
     elif not isinstance(log, LiveLog):
         stack.look_ahead(log)
     live = ends_on_interrupt(log) if isinstance(log, LiveLog) else nullcontext()
-    with live, ExitStack() as files:
+    with live, settled(), ExitStack() as files:
         opened = open_sinks(a, log, stack, partial.path)
         sinks = files.enter_context(privacy.over(opened, stack.model, partial.path))
         if partial.checkpoint is not None and not sinks.resumable:

@@ -17,7 +17,7 @@ def float_layers(content: bytes) -> list[str]:
     """Layers behind the heads that FP16 would spoil: TensorRT 8 must be told to keep them."""
     import onnx
 
-    from perception.quantize import after_heads
+    from perception.onnx_graph import after_heads
 
     model = onnx.load_from_string(content)
     behind = set(after_heads(model))

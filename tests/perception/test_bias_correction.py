@@ -12,16 +12,9 @@ from perception.bias_correction import (  # noqa: E402
     correct_biases,
     inputs_of_convolutions,
     mean_shift,
-    rounding_errors,
 )
+from perception.rounding import round_to_steps  # noqa: E402
 from perception.weight_steps import whole_range_steps  # noqa: E402
-
-
-def test_errors_are_those_of_symmetric_8_bits_for_each_channel():
-    w = np.array([[[[1.0, 0.5, -0.25]]], [[[0.0, 0.0, 0.0]]]])
-    errors = rounding_errors(w, whole_range_steps(w))
-    assert errors[0, 0, 0] == pytest.approx([0, 64 / 127 - 0.5, -32 / 127 + 0.25])
-    assert (errors[1] == 0).all()
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -35,10 +28,10 @@ def test_the_shift_is_what_rounded_weights_add_on_average(groups):
         given = (torch.from_numpy(v) for v in (x, weight, bias))
         return torch.nn.functional.conv2d(*given, groups=groups).numpy().mean((0, 2, 3))
 
-    steps = whole_range_steps(w)
-    shift = mean_shift(w, steps, x.mean((0, 2, 3)), groups)
+    errors = round_to_steps(w, whole_range_steps(w), None) - w
+    shift = mean_shift(errors, x.mean((0, 2, 3)), groups)
     # the mean within the border is nearly that of all
-    assert run(w + rounding_errors(w, steps)) - run(w) == pytest.approx(shift, abs=3e-3)
+    assert run(w + errors) - run(w) == pytest.approx(shift, abs=3e-3)
     assert np.abs(shift).max() > 0.01
 
 
@@ -69,17 +62,18 @@ def test_biases_of_what_is_rounded_alone_are_corrected():
     assert inputs_of_convolutions(model) == ["x", "y"]
     before, means = biases(model), {"x": np.full(4, 3.0), "y": np.full(4, 2.0)}
     weight = onnx.numpy_helper.to_array(model.graph.initializer[1])
-    steps = whole_range_steps(weight)
-    correct_biases(model, means, {"w2": steps}, ["first"])
+    rounded = round_to_steps(weight, whole_range_steps(weight), None)
+    correct_biases(model, means, {"w2": rounded}, ["first"])
     after = biases(model)
     assert (after["b1"] == before["b1"]).all()
-    shift = mean_shift(weight, steps, means["y"], 1)
+    shift = mean_shift(rounded - weight, means["y"], 1)
+    assert np.abs(shift).max() > 1e-3
     assert before["b2"] - after["b2"] == pytest.approx(shift, abs=1e-6)
 
 
 def test_a_bias_that_two_share_stays():
     model = graph(bias_used_twice=True)
     before = biases(model)
-    steps = {"w1": np.ones(4), "w2": np.ones(4)}
-    correct_biases(model, {"x": np.ones(4), "y": np.ones(4)}, steps, [])
+    rounded = {name: np.ones((4, 4, 1, 1), np.float32) for name in ("w1", "w2")}
+    correct_biases(model, {"x": np.ones(4), "y": np.ones(4)}, rounded, [])
     assert (biases(model)["b1"] == before["b1"]).all()

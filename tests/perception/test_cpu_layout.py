@@ -14,15 +14,10 @@ from torch import nn  # noqa: E402
 from perception import cpu_layout  # noqa: E402
 from perception.cpu_layout import fold_conversion  # noqa: E402
 from perception.export import ExportOptions, build_onnx, load_bytes  # noqa: E402
+from perception.int8_measure import calibrate  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
-from perception.quantize import (  # noqa: E402
-    SCHEMES,
-    attempts,
-    calibrate,
-    first_convolutions,
-    head_convolutions,
-    quantize,
-)
+from perception.onnx_graph import first_convolutions, head_convolutions  # noqa: E402
+from perception.quantize import SCHEMES, attempts, quantize  # noqa: E402
 
 SIZE = (160, 96)
 SCHEME = SCHEMES["int8-cpu"]
@@ -89,7 +84,7 @@ def test_pixels_side_by_side_give_the_same_as_one_by_one(net, canvases, monkeypa
     step = "perception.cpu_layout._group_pixels"
     grouped, single = with_and_without(canvases, monkeypatch, step, net)
     assert weights_of(single).shape == (16, 3, 3, 3)
-    assert weights_of(grouped).shape == (64, 24, 3, 2)
+    assert weights_of(grouped).shape == (32, 12, 3, 2)
     assert fed_by(grouped, "image") == ["Reshape"] and fed_by(single, "image") == ["Transpose"]
     for canvas in canvases:
         a, b = (load_bytes(c).infer(canvas) for c in (grouped, single))

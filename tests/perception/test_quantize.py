@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,22 +11,26 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxslim")
 
+from perception.cpu_layout import fold_conversion  # noqa: E402
 from perception.export import ExportOptions, build_onnx, load_bytes  # noqa: E402
+from perception.int8_measure import _best_range, calibrate  # noqa: E402
 from perception.models.deploy import DeployNet  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
-from perception.quantize import (  # noqa: E402
-    SCHEMES,
-    _best_range,
+from perception.onnx_graph import (  # noqa: E402
     after_heads,
-    attempts,
-    calibrate,
     convolutions,
     first_convolutions,
     head_convolutions,
+)
+from perception.quantize import (  # noqa: E402
+    SCHEMES,
+    attempts,
     quantize,
     rank_layers,
+    round_weights,
     to_fp16,
 )
+from perception.rounding import round_to_steps  # noqa: E402
 from perception.runtime import open_session  # noqa: E402
 
 SIZE = (160, 96)
@@ -128,6 +134,36 @@ def test_each_runtime_gets_the_integers_it_wants(fp32, canvases, precision, kind
             assert not constants[weight.input[2]].any()
             biases += n.input[2] not in constants
     assert (biases == 0) == symmetric  # TensorRT takes biases in fp32 alone
+
+
+def test_weights_rounded_after_what_they_read_change_the_answers_less(fp32, canvases):
+    measured = calibrate(fp32, canvases, False)
+    blind = replace(measured, covariances={})  # to the nearest
+    files = [quantize(fp32, m, SCHEMES["int8-cpu"]) for m in (measured, blind)]
+    models = [load_bytes(content) for content in (fp32, *files)]
+    off = []
+    for canvas in canvases:
+        want, *got = (m.infer(canvas)["drivable"] for m in models)
+        off.append([np.square(g - want).mean() for g in got])
+    fitted, nearest = np.sum(off, axis=0)
+    assert 0 < fitted < 0.8 * nearest
+
+
+def test_the_first_convolution_is_fitted_to_colours_in_the_picture_s_order(fp32, canvases):
+    coloured = [c // np.array([1, 4, 16], np.uint8) for c in canvases]
+    measured = calibrate(fp32, coloured, False)
+    rounded = round_weights(fp32, measured, SCHEMES["int8-cpu"])
+    model = onnx.load_from_string(fp32)
+    stem = first_convolutions(model)[0]
+    assert fold_conversion(model, stem) is not None
+    name = next(n for n in model.graph.node if n.name == stem).input[1]
+    _, _, constants = stored(model.SerializeToString())
+    turned = measured.covariances[stem].reshape(3, 9, 3, 9)[::-1, :, ::-1].reshape(1, 27, 27)
+    want = round_to_steps(constants[name], rounded.steps[name], turned)
+    assert (rounded.weights[name] == want).all()
+    other = round_to_steps(constants[name], rounded.steps[name], measured.covariances[stem])
+    assert (want != other).any()
+    assert f"{stem}/of_bytes" == name and not set(rounded.weights) - set(constants)
 
 
 def test_convolutions_named_stay_in_fp32(fp32, canvases):
