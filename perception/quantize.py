@@ -68,7 +68,7 @@ class Int8Scheme:
 
 SCHEMES = {
     "int8-cpu": Int8Scheme(False, ("Conv", "Clip", "Relu", "Add", "Concat", "Resize")),
-    "int8-gpu": Int8Scheme(True, ("Conv",), 0.001),
+    "int8-gpu": Int8Scheme(True, ("Conv",), 0.002),
 }
 
 
