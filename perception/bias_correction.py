@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 
 from data.types import F32, F64
+from perception.onnx_graph import attributes
 
 Means = Mapping[str, F64]  # tensor read by a convolution -> mean of each channel
 
@@ -51,7 +52,7 @@ def correct_biases(
         if len(n.input) < 3 or not set(n.input[1:]) <= set(constants) or uses.count(n.input[2]) > 1:
             continue
         weight, bias = (onnx.numpy_helper.to_array(constants[i]) for i in n.input[1:3])
-        groups = next((a.i for a in n.attribute if a.name == "group"), 1)
+        groups = attributes(n).get("group", 1)
         shift = mean_shift(rounded[n.input[1]] - weight, means[n.input[0]], groups)
         right = (bias - shift).astype(np.float32)
         constants[n.input[2]].CopyFrom(onnx.numpy_helper.from_array(right, n.input[2]))

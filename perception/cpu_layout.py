@@ -19,6 +19,7 @@ import onnx
 from onnx import numpy_helper
 
 from data.types import F32
+from perception.onnx_graph import attributes
 
 _PIXELS = 4  # taken together; sides are multiples of 32
 _CONVERSION = ("Cast", "Transpose", "Gather", "Div", "Sub")  # from the picture on
@@ -51,10 +52,6 @@ def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     return {t.name: t for t in graph.initializer}
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _value(graph: onnx.GraphProto, name: str) -> Any:
@@ -114,7 +111,7 @@ def fold_conversion(model: onnx.ModelProto, convolution: str) -> BytesIn | None:
     graph = model.graph
     node = next(n for n in graph.node if n.name == convolution)
     nodes, constants = _conversion(graph, node.input[0]), _constants(graph)
-    groups = _attributes(node).get("group", 1)
+    groups = attributes(node).get("group", 1)
     if not nodes or len(node.input) < 3 or groups != 1 or not set(node.input[1:]) <= set(constants):
         return None
     _, turn, swap, scale, shift = nodes
@@ -159,7 +156,7 @@ def read_bytes(model: onnx.ModelProto, first: BytesIn) -> None:
 
 def _group_pixels(graph: onnx.GraphProto, node: onnx.NodeProto, turn: onnx.NodeProto) -> None:
     """Make the first convolution see ``_PIXELS`` side by side as one; what it gives is the same."""
-    makers, told = _makers(graph), _attributes(node)
+    makers, told = _makers(graph), attributes(node)
     down, across = told["strides"]
     top, left, bottom, right = told["pads"]
     picture = next(i for i in graph.input if i.name == turn.input[0])
@@ -235,7 +232,7 @@ def keep_float(model: onnx.ModelProto, convolutions: Collection[str]) -> None:
         widens = makers.get(node.input[0])
         if widens is None or widens.op_type != "DequantizeLinear" or node.input[1] not in constants:
             continue
-        channels = constants[node.input[1]].dims[1] * _attributes(node).get("group", 1)
+        channels = constants[node.input[1]].dims[1] * attributes(node).get("group", 1)
         each = [np.full(channels, _value(graph, name)) for name in widens.input[1:]]
         names = [_add(graph, f"{node.name}/reads/{k}", v) for k, v in enumerate(each)]
         inputs, read = [widens.input[0], *names], f"{node.name}/reads"
@@ -254,8 +251,8 @@ def twins_together(model: onnx.ModelProto) -> None:
     for node in graph.node:
         made = [makers.get(i) for i in node.input]
         whole = len(made) == 3 and all(m and m.op_type == "DequantizeLinear" for m in made)
-        if node.op_type == "Conv" and whole and _attributes(node).get("group", 1) == 1:
-            told = sorted((k, str(v)) for k, v in _attributes(node).items())
+        if node.op_type == "Conv" and whole and attributes(node).get("group", 1) == 1:
+            told = sorted((k, str(v)) for k, v in attributes(node).items())
             alike.setdefault((node.input[0], str(told)), []).append(node)
     for twins in alike.values():
         if len(twins) > 1:
@@ -304,7 +301,7 @@ def heads_last(model: onnx.ModelProto, heads: list[onnx.NodeProto]) -> None:
     for head in heads:
         source = makers.get(head.input[0])
         single = _value(graph, head.input[1]).shape[2:] == (1, 1)
-        plain = all(v in (1, [1, 1], [0, 0, 0, 0]) for v in _attributes(head).values())
+        plain = all(v in (1, [1, 1], [0, 0, 0, 0]) for v in attributes(head).values())
         if source is not None and source.op_type == "DequantizeLinear" and single and plain:
             together.setdefault(source.input[0], []).append(head)
     sizes = _shuffled(model)
@@ -354,7 +351,7 @@ def _shuffle_rows(
     make, at = onnx.helper.make_node, split.name
     users = [[n for n in graph.node if o in n.input] for o in split.output]
     heads = [some[0] for some in users if len(some) == 1]
-    crd = [n for n in heads if n.name in sizes and _attributes(n).get("mode") == b"CRD"]
+    crd = [n for n in heads if n.name in sizes and attributes(n).get("mode") == b"CRD"]
     if len(crd) < len(split.output):
         return
     turn = _makers(graph)[split.input[0]]
@@ -374,7 +371,7 @@ def _by_rows(
     graph: onnx.GraphProto, node: onnx.NodeProto, source: str, deep: int, size: list[int]
 ) -> list[onnx.NodeProto]:
     """What does the work of a pixel shuffle, of ``source`` (n, height, width, deep)."""
-    make, at, block = onnx.helper.make_node, node.name, _attributes(node)["blocksize"]
+    make, at, block = onnx.helper.make_node, node.name, attributes(node)["blocksize"]
     channels = deep // block**2
     height, width = size
     shapes = {  # (n, pixels, channels and rows, columns); then rows of the result in their order

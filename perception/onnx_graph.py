@@ -19,6 +19,11 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     return found
 
 
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name."""
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+
+
 def head_convolutions(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The convolutions that no other convolution follows: where the network's heads end."""
     users = consumers(model.graph)

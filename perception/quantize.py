@@ -33,6 +33,7 @@ from perception.cpu_layout import (
 from perception.int8_measure import Measured, Ranges
 from perception.onnx_graph import (
     after_heads,
+    attributes,
     consumers,
     convolutions,
     first_convolutions,
@@ -68,7 +69,7 @@ class Int8Scheme:
 
 SCHEMES = {
     "int8-cpu": Int8Scheme(False, ("Conv", "Clip", "Relu", "Add", "Concat", "Resize")),
-    "int8-gpu": Int8Scheme(True, ("Conv",), 0.002),
+    "int8-gpu": Int8Scheme(True, ("Conv",), 0.0005),
 }
 
 
@@ -112,7 +113,7 @@ def round_weights(content: bytes, measured: Measured, scheme: Int8Scheme) -> Rou
         if (name := n.input[1]) in steps:
             continue
         weight = onnx.numpy_helper.to_array(constants[name])
-        groups = next((a.i for a in n.attribute if a.name == "group"), 1)
+        groups = attributes(n).get("group", 1)
         steps[name] = whole_range_steps(weight) if scheme.signed else portable_steps(weight, groups)
         found = [measured.covariances.get(u.name) for u in users if u.input[1] == name]
         alone = found[0] if len(found) == 1 else None

@@ -14,7 +14,6 @@ Quantization", the way to it the cyclic coordinate descent of Behdin et al. 2023
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from data.compiled import compiled, run
 from data.types import F32, F64
+from perception.onnx_graph import attributes
 from perception.weight_steps import LEVELS
 
 _PASSES = 8  # most over all weights of a layer; few move after the third
@@ -46,7 +46,7 @@ class Window:
     @classmethod
     def of(cls, node: onnx.NodeProto, kernel: tuple[int, int]) -> Window | None:
         """That of a convolution; None where its padding is not written down."""
-        told: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        told = attributes(node)
         if told.get("auto_pad", b"NOTSET") != b"NOTSET":
             return None
         down, across = told.get("strides", (1, 1))
@@ -111,16 +111,15 @@ def round_to_steps(weight: NDArray, steps: F64, covariance: F64 | None) -> F32:
     levels = np.round(exact).clip(-LEVELS, LEVELS)
     if covariance is not None and np.isfinite(covariance).all():
         groups, k, _ = covariance.shape
-        levels = _fitted(exact.reshape(groups, -1, k), covariance)
+        levels = _fitted(exact.reshape(groups, -1, k), levels.reshape(groups, -1, k), covariance)
     return (levels.reshape(exact.shape) * steps[:, None]).reshape(weight.shape).astype(np.float32)
 
 
-def _fitted(exact: F64, covariance: F64) -> F64:
-    """Whole numbers next to ``exact`` (groups, o / groups, k)."""
+def _fitted(exact: F64, levels: F64, covariance: F64) -> F64:
+    """``levels``, the nearest whole numbers to ``exact`` (groups, o / groups, k), moved."""
     k = exact.shape[2]
     variance = np.einsum("gkk->gk", covariance).mean(axis=1)
     covariance = covariance + (_DAMPING * variance + 1e-12)[:, None, None] * np.eye(k)
-    levels = np.round(exact).clip(-LEVELS, LEVELS)
     slope = np.matmul(levels - exact, covariance)
     run(_descend, exact, levels, slope, covariance, LEVELS, _PASSES)
     return levels

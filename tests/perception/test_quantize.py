@@ -322,14 +322,12 @@ def test_the_picture_s_own_convolution_is_left_in_fp32_where_it_reads_floats(can
         assert ("/net/stem/stem.0/Conv" in made.left_float) == (name == "int8-gpu")
 
 
-def test_a_range_is_cut_where_that_errs_less_and_by_a_tenth_at_most():
+def test_a_lone_outlier_is_clipped_and_a_full_range_is_kept():
     rng = np.random.default_rng(0)
     values = rng.uniform(0, 1, 100_000).astype(np.float32)
     assert _best_range(values, 0.0, 1.0, signed=False)[1] > 0.97
-    low, high = _best_range(values, 0.0, 1.06, signed=False)  # 1.06 was seen once, but not kept
-    assert low == 0.0 and 0.99 < high < 1.02
-    # what is seldom seen may be what matters
-    assert _best_range(values, 0.0, 3.0, signed=False)[1] == pytest.approx(2.7)
+    low, high = _best_range(values, 0.0, 3.0, signed=False)  # 3.0 was seen once, but not kept
+    assert low == 0.0 and 0.95 < high < 1.2
     low, high = _best_range(values - 0.25, -0.25, 0.75, signed=True)
     assert low == -high
 
