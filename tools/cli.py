@@ -40,6 +40,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("tools.compare", "run_compare"),
     "train": ("tools.train", "run_train_command"),
     "average": ("tools.average", "run_average"),
+    "slim": ("tools.slim", "run_slim"),
     "export": ("tools.export", "run_export"),
     "render": ("tools.render", "run_render"),
     "label": ("tools.label", "run_label"),

@@ -63,7 +63,7 @@ def _labelled(folder: Path, split: str) -> Dataset:
     return dataset
 
 
-def _pictures(folder: Path, option: str, most: int) -> list[U8]:
+def training_pictures(folder: Path, option: str, most: int) -> list[U8]:
     """Up to ``most`` pictures of a labelled set's training split, else of a folder or a video."""
     if not folder.exists():
         raise InputError(f"{option} {folder}: no such folder; give a labelled set or pictures")
@@ -81,12 +81,14 @@ def _gate_data(a: argparse.Namespace) -> GateData:
     rendered = RenderedSet()
     labelled: Any = _labelled(a.evaluate, a.split) if a.evaluate else rendered
     if a.check:
-        pictures = _pictures(a.check, "--check", _MAX_PICTURES)
+        pictures = training_pictures(a.check, "--check", _MAX_PICTURES)
     elif a.evaluate:
         pictures = _spread(labelled, _MAX_PICTURES)
     else:
         pictures = [rendered.load(i).image for i in range(len(rendered))]
-    source: Sequence[U8] = _pictures(a.calibrate, "--calibrate", CALIBRATION) if a.calibrate else ()
+    source: Sequence[U8] = (
+        training_pictures(a.calibrate, "--calibrate", CALIBRATION) if a.calibrate else ()
+    )
     if not a.calibrate:  # frames of seeds that are not judged by
         seeds = range(1000, 1024) if any(p.startswith("int8") for p in a.precision) else ()
         source = [random_sample(seed, *_RENDERED_PX).image for seed in seeds]

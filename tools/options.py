@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.option_parts import add_bench, add_detector_options
-from tools.option_parts import names as _names
-from tools.option_parts import numbers as _numbers
 from tools.option_parts import path as _path
 from tools.option_parts import size as _size
+from tools.options_checkpoints import add_average, add_export, add_slim
 from tools.options_evaluate import add_compare, add_report_options, add_samples, add_score_plans
 from tools.options_fleet import add_find, add_fleet_options
 from tools.options_replay import add_diff, add_replay_options
@@ -115,53 +114,6 @@ def _add_train(sub: argparse._SubParsersAction) -> None:
     _add_set_options(p)
     p.add_argument("overrides", nargs="*", metavar="key=value")
     p.add_argument("--out", type=_path, default=Path("runs/train"), help="folder (%(default)s)")
-
-
-def _add_average(sub: argparse._SubParsersAction) -> None:
-    p = sub.add_parser("average", help="the mean of several checkpoints' weights, as a checkpoint")
-    p.add_argument("checkpoints", type=_path, nargs="+", help="of one network, *.safetensors")
-    p.add_argument("--out", type=_path, required=True, help="the checkpoint to write")
-
-
-def _add_export(sub: argparse._SubParsersAction) -> None:
-    p = sub.add_parser(
-        "export",
-        help="turn a checkpoint into ONNX files that answer alike",
-        description="Write one self-contained ONNX file for each precision, and export.json. The "
-        "fp32 file is kept only if it gives the training code's answers, the others only if they "
-        "score as the fp32 file does on labelled frames; exit code 1 when one does not.",
-    )
-    p.add_argument("checkpoint", type=_path, help=".safetensors file of a training run")
-    p.add_argument("--out", type=_path, required=True, help="folder to write to")
-    p.add_argument("--name", help="of the files (the checkpoint's)")
-    p.add_argument("--size", type=_size, default=(640, 384), help="input size (640x384)")
-    p.add_argument(
-        "--precision", type=_names, default=["fp32"], metavar="P[,P...]",
-        help="some of fp32, fp16, int8-cpu, int8-gpu (fp32)",
-    )  # fmt: skip
-    p.add_argument(
-        "--calibrate", type=_path, metavar="DATA",
-        help="labelled set (its train split), folder of pictures or video to set INT8's ranges by "
-        "(rendered frames)",
-    )  # fmt: skip
-    p.add_argument(
-        "--evaluate", type=_path, metavar="DATA",
-        help="labelled set to compare accuracy on (rendered frames)",
-    )  # fmt: skip
-    p.add_argument("--split", default="val", help="of --evaluate (%(default)s)")
-    p.add_argument(
-        "--check", type=_path, metavar="DATA",
-        help="pictures to compare with the training code on (those of --evaluate)",
-    )  # fmt: skip
-    p.add_argument(
-        "--scales", type=_numbers, default=[1.0], metavar="S[,S...]",
-        help="of a network of pixel classes: answer by the mean over these scales of the picture, "
-        "e.g. 1,1.33,1.67; more exact, and slower (1)",
-    )  # fmt: skip
-    p.add_argument("--dynamic-batch", action="store_true", help="leave the batch size open")
-    p.add_argument("--terms", metavar="TEXT", help="of the training data, kept in the files")
-    p.add_argument("--engine", action="store_true", help="build TensorRT engines too")
-    p.add_argument("--force", action="store_true", help="keep files that fail the check")
 
 
 def _add_label(sub: argparse._SubParsersAction) -> None:
@@ -377,10 +329,9 @@ def build_parser(version: str) -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        _add_replay, _add_predict, _add_evaluate, _add_train, _add_average, _add_export, _add_label,
-        _add_render,
-        _add_doctor, _add_convert, _add_calibrate, _add_distance, _add_track,
-        _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, add_bench,
+        _add_replay, _add_predict, _add_evaluate, _add_train, add_average, add_slim, add_export,
+        _add_label, _add_render, _add_doctor, _add_convert, _add_calibrate, _add_distance,
+        _add_track, _add_score_tracks, _add_calibrate_scores, _add_plan, _add_warmup, add_bench,
         add_compare, add_score_plans, add_diff, add_view, add_find,
     ):  # fmt: skip
         add(sub)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Mapping
 
-from perception.models.multitask import MultiTaskNet
+from torch import Tensor, nn
+
+from perception.models.multitask import MultiTaskNet, widths_of
 from perception.models.nano import NanoNet
 from perception.models.semantic import SemanticNet
 
@@ -16,9 +18,9 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {  # name -> tasks
 }
 
 
-def build(arch: str, classes: int = 0) -> nn.Module:
+def build(arch: str, classes: int = 0, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """A new network of a name above; 'base' and 'nano' give ``multitask.Output``, 'semantic'
-    logits of ``classes``."""
+    logits of ``classes``. A 'base' has as many channels as the weights ``state`` are for."""
     if arch == "semantic":
         return SemanticNet(classes)
-    return MultiTaskNet() if arch == "base" else NanoNet()
+    return MultiTaskNet(widths_of(state or {})) if arch == "base" else NanoNet()

@@ -6,6 +6,8 @@ Layer names follow the ImageNet checkpoint of the ``efficientnet-lite0-pytorch-m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 TAPS = {2: 24, 4: 40, 10: 112, 15: 320}  # block index -> channels, at strides 4, 8, 16, 32
+MID = (32, 96, 144, 144, 240, 240, 480, 480, 480, 672, 672, 672, 1152, 1152, 1152, 1152)
 _EPS = 1e-3
 
 
@@ -43,10 +46,11 @@ class SameConv2d(nn.Conv2d):
 class Block(nn.Module):
     """Inverted residual: 1x1 expansion, depthwise, 1x1 projection."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int, expands: bool, mid: int
+    ) -> None:
         super().__init__()
-        mid = c_in * expansion
-        self.expands = expansion != 1
+        self.expands = expands
         if self.expands:
             self._expand_conv = nn.Conv2d(c_in, mid, 1, bias=False)
             self._bn0 = _norm(mid)
@@ -68,14 +72,18 @@ class EfficientNetLite0(nn.Module):
 
     channels = tuple(TAPS.values())
 
-    def __init__(self) -> None:
+    def __init__(self, mid: Sequence[int] = MID) -> None:
+        """``mid``: channels of the depthwise convolution of each block; the first one's are the
+        stem's."""
         super().__init__()
-        self._conv_stem = SameConv2d(3, 32, 3, 2, bias=False)
-        self._bn0 = _norm(32)
-        blocks, c_in = [], 32
-        for repeats, kernel, stride, expansion, c_out in STAGES:
+        self._conv_stem = SameConv2d(3, mid[0], 3, 2, bias=False)
+        self._bn0 = _norm(mid[0])
+        blocks: list[Block] = []
+        c_in = mid[0]
+        for repeats, kernel, first, expansion, c_out in STAGES:
             for i in range(repeats):
-                blocks.append(Block(c_in, c_out, kernel, stride if i == 0 else 1, expansion))
+                stride, width = first if i == 0 else 1, mid[len(blocks)]
+                blocks.append(Block(c_in, c_out, kernel, stride, expansion != 1, width))
                 c_in = c_out
         self._blocks = nn.ModuleList(blocks)
 

@@ -9,6 +9,8 @@ their own, as what tells a class does not tell where it ends. Surfaces come out 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.taxonomy import CLASSES
-from perception.models.efficientnet_lite import EfficientNetLite0
+from perception.models.efficientnet_lite import MID, EfficientNetLite0
 
 STRIDE = 4  # of the heat and box maps
 MASK_STRIDE = 2
@@ -79,12 +81,16 @@ class Context(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Top-down feature pyramid ending at stride 4 with ``width`` channels."""
+    """Top-down feature pyramid of ``width`` channels, narrowed at stride 4 to ``fine`` if given."""
 
-    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, fine: int | None = None) -> None:
         super().__init__()
         self.context = Context(channels[-1], width)
-        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels[:-1])
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(c, w, 1)
+            for c, w in zip(channels, (fine or width, width, width), strict=False)
+        )
+        self.narrow = nn.Conv2d(width, fine, 1) if fine else nn.Identity()
         self.smooth = nn.ModuleList(
             [nn.Identity(), conv(width, width), conv(width, width)]  # strides 4, 8, 16
         )
@@ -92,26 +98,69 @@ class Pyramid(nn.Module):
     def forward(self, taps: list[Tensor]) -> Tensor:
         x = self.context(taps[-1])
         for i in (2, 1, 0):
+            x = self.narrow(x) if i == 0 else x
             up = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = self.smooth[i](self.lateral[i](taps[i]) + up)
         return x
 
 
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a ``MultiTaskNet``, which ``roadstack slim`` makes fewer.
+
+    Attributes:
+        mid: of the depthwise convolution in each block of the backbone.
+        pyramid: at strides 8 to 32; fine: at stride 4.
+        trunk: of one 3x3 convolution that objects and surfaces share, their own being 1x1; 0
+            where each has a 3x3 one.
+    """
+
+    mid: tuple[int, ...] = MID
+    pyramid: int = 64
+    fine: int = 64
+    trunk: int = 0
+
+
+def widths_of(state: Mapping[str, Tensor]) -> Widths:
+    """What the weights of a ``MultiTaskNet`` say of its channels; the usual, which are also the
+    most, where they say nothing that can be."""
+    usual = Widths()
+
+    def channels(name: str, most: int) -> int:
+        found = state.get(f"{name}.weight")
+        told = 0 if found is None or not found.ndim or not found.numel() else found.shape[0]
+        return told if 0 < told <= most else most
+
+    blocks = (f"backbone._blocks.{i}._depthwise_conv" for i in range(len(MID)))
+    return Widths(
+        tuple(map(channels, blocks, MID)),
+        channels("pyramid.lateral.1", usual.pyramid),
+        channels("pyramid.lateral.0", usual.fine),
+        channels("trunk", usual.fine) if "trunk.weight" in state else 0,
+    )
+
+
 class MultiTaskNet(nn.Module):
-    """``base``: EfficientNet-Lite0, 64-channel pyramid, peak detection and two surfaces."""
+    """``base``: EfficientNet-Lite0, a feature pyramid, peak detection and two surfaces."""
 
     finest = STRIDE  # of what the heads look at
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, widths: Widths = Widths()) -> None:
         super().__init__()
-        self.width = width
-        self.backbone = EfficientNetLite0()
-        self.pyramid = Pyramid(self.backbone.channels, width)
-        self.det_stem = conv(width, width)
+        width, self.width = widths.pyramid, widths.fine
+        self.backbone = EfficientNetLite0(widths.mid)
+        fine = widths.fine if widths.trunk else None
+        self.pyramid = Pyramid(self.backbone.channels, width, fine)
+        self.trunk: nn.Module = nn.Identity()
+        c_in, kernel = widths.fine, 3
+        if widths.trunk:
+            self.trunk = nn.Conv2d(widths.fine, widths.trunk, 3, padding=1, bias=False)
+            c_in, kernel = widths.trunk, 1
+        self.det_stem = conv(c_in, width, kernel)
         self.box_stem = nn.Sequential(conv(width, width, groups=width), nn.Conv2d(width, width, 1))
         self.heat = nn.Conv2d(width, len(CLASSES), 1)
         self.box = nn.Conv2d(width, 4, 1)
-        self.mask_stem = conv(width, width // 2)
+        self.mask_stem = conv(c_in, width // 2, kernel)
         self.mask = nn.Conv2d(width // 2, len(MASKS) * (STRIDE // MASK_STRIDE) ** 2, 1)
         start_calmly(self.heat, self.box)
 
@@ -124,6 +173,7 @@ class MultiTaskNet(nn.Module):
         return self.pyramid(self.backbone(image))
 
     def answer(self, x: Tensor) -> Output:
+        x = self.trunk(x)
         d = self.det_stem(x)
         edges = self.box(d + self.box_stem(d))  # sharper than what tells the class
         return finish(self.heat(d), edges, self.mask(self.mask_stem(x)))

@@ -48,7 +48,7 @@ def load_weights(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         InputError: missing, not a safetensors file, or not one of ours.
     """
     state, meta = _read(Path(path))
-    net = build(meta["arch"], len(meta.get("segmentation_classes", ())))
+    net = build(meta["arch"], len(meta.get("segmentation_classes", ())), state)
     own = net.state_dict()
     wrong = _unlike(own, state)
     if wrong:
@@ -138,7 +138,7 @@ def average(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Whole-number entries (counts of batches) are the first one's.
 
     Raises:
-        InputError: fewer than two, unreadable, or of different networks or pixel classes.
+        InputError: fewer than two, unreadable, or of different networks, widths or pixel classes.
     """
     if len(paths) < 2:
         raise InputError(f"expected two checkpoints or more, given {len(paths)}")
@@ -151,6 +151,11 @@ def average(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"those of {paths[0]} ('{shared[0]['arch']}')"
             )
     states = [net.state_dict() for net, _ in nets]
+    for path, state in zip(paths[1:], states[1:], strict=True):
+        if _unlike(states[0], state):
+            raise InputError(
+                f"checkpoint {path}: has other channels than {paths[0]}; was one of them slimmed?"
+            )
     mean = {
         k: torch.stack([s[k] for s in states]).mean(0) if v.is_floating_point() else v
         for k, v in states[0].items()
