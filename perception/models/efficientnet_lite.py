@@ -58,7 +58,8 @@ class Block(nn.Module):
         self._bn1 = _norm(mid)
         self._project_conv = nn.Conv2d(mid, c_out, 1, bias=False)
         self._bn2 = _norm(c_out)
-        self.residual = stride == 1 and c_in == c_out
+        # a stem that was slimmed to as many channels as the first block gives makes it none
+        self.residual = expands and stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x

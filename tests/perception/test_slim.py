@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from data.synthetic.drive import random_sample  # noqa: E402
 from perception.models.architectures import build  # noqa: E402
+from perception.models.deploy import RGB_FROM_BGR, normalise  # noqa: E402
 from perception.models.multitask import MID, MultiTaskNet, Widths, widths_of  # noqa: E402
 from perception.preprocess import letterbox  # noqa: E402
 from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
@@ -39,8 +40,6 @@ def small_net(seed: int = 0) -> MultiTaskNet:
 
 
 def answers(net: MultiTaskNet) -> list[Tensor]:
-    from perception.models.deploy import RGB_FROM_BGR, normalise
-
     pictures = torch.from_numpy(np.stack(CANVASES))
     with torch.inference_mode():
         return list(net(normalise(pictures, torch.tensor(RGB_FROM_BGR))))
@@ -104,6 +103,27 @@ def test_dead_channels_go_and_the_answers_stay():
     assert max(widths_of(new.state_dict()).mid) <= 32
     for before, after in zip(answers(net), answers(new), strict=True):
         assert float((before - after).square().mean()) < 1e-3 * float(before.var())
+
+
+def test_channels_that_nothing_reads_go_the_stem_s_too():
+    net = small_net()
+    for i, block in enumerate(net.backbone._blocks):
+        with torch.no_grad():
+            block._project_conv.weight[:, :: 3 if i else 2] = 0
+    new = slim(net, CANVASES, 1e-9)
+    assert widths_of(new.state_dict()).mid == (16, *[32] * (len(MID) - 1))
+    for before, after in zip(answers(net), answers(new), strict=True):
+        assert float((before - after).square().mean()) < 1e-4 * float(before.var())
+
+
+def test_what_the_heads_look_at_is_a_mixture_of_what_it_was():
+    net = small_net()
+    new = slim(net, CANVASES, 1e-4)
+    pictures = normalise(torch.from_numpy(np.stack(CANVASES)), torch.tensor(RGB_FROM_BGR))
+    with torch.inference_mode():
+        mixed = nn.functional.conv2d(net.features(pictures), new.pyramid.narrow.weight)  # type: ignore[arg-type]
+        given = new.pyramid(net.backbone(pictures))
+    assert float((mixed - given).abs().max()) < 1e-4 * float(given.std())
 
 
 def test_more_may_be_lost_for_fewer_channels():
