@@ -23,7 +23,7 @@ from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure
 from perception.int8_measure import calibrate
 from perception.models.multitask import MASK_STRIDE, STRIDE
 from perception.preprocess import LETTERBOX_RULE
-from perception.quantize import PRECISIONS, SCHEMES, Quantised, attempts, to_fp16
+from perception.quantize import PRECISIONS, SCHEMES, attempts, half_attempts
 from perception.runtime import FORMAT, RUNTIMES, Model
 from perception.segmenter import Segmenter, load_any
 from perception.training.validate import deployed, run_torch
@@ -90,7 +90,7 @@ class GateData:
 
 @dataclass(frozen=True)
 class Exported:
-    """A file and how it did at the gate; ``left_float``: convolutions not in INT8."""
+    """A file and how it did at the gate; ``left_float``: convolutions that stayed in fp32."""
 
     precision: str
     file: str
@@ -270,9 +270,9 @@ def _convert(
     canvases: Sequence[U8],
     name: str,
 ) -> Exported:
-    """A smaller format; for INT8 the first attempt with room to spare, or else the nearest."""
+    """A smaller format: the first attempt with room to spare, or else the nearest."""
     if precision == "fp16":
-        tries = iter([Quantised(to_fp16(fp32), ())])
+        tries = half_attempts(fp32)
     else:
         few = canvases[:: max(1, len(canvases) // CALIBRATION)][:CALIBRATION]
         scheme = SCHEMES[precision]

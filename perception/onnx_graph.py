@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import onnx
@@ -65,6 +65,31 @@ def first_convolutions(model: onnx.ModelProto) -> list[str]:
         n.name for n in model.graph.node
         if n.op_type == "Conv" and n.input[0] not in preceded
     ]  # fmt: skip
+
+
+def leading_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of ``first_convolutions`` and of those that read what these give, activated or not."""
+    first = set(first_convolutions(model))
+    given = {o for n in model.graph.node if n.name in first for o in n.output}
+    found = []
+    for node in model.graph.node:
+        reads = any(i in given for i in node.input)
+        if node.op_type == "Conv" and (node.name in first or reads):
+            found.append(node.name)
+        elif reads:
+            given.update(node.output)
+    return found
+
+
+def leading_to(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
+    """The nodes of these names and all that what they read is made by."""
+    wanted: set[str] = set()
+    found = []
+    for node in reversed(model.graph.node):
+        if node.name in names or any(o in wanted for o in node.output):
+            wanted.update(node.input)
+            found.append(node.name)
+    return found[::-1]
 
 
 def session_of(content: bytes) -> Any:

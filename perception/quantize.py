@@ -38,6 +38,8 @@ from perception.onnx_graph import (
     convolutions,
     first_convolutions,
     head_convolutions,
+    leading_convolutions,
+    leading_to,
     session_of,
     with_outputs,
 )
@@ -277,13 +279,23 @@ def attempts(
             return
 
 
-def to_fp16(content: bytes) -> bytes:
-    """The fp32 file with weights and maps up to the heads in FP16; inputs and outputs stay."""
+def half_attempts(content: bytes) -> Iterator[Quantised]:
+    """FP16 files: with all convolutions, then without the picture's own and those that read what
+    they give. These look for faint edges on bright ground, and 11 bits of the ground's brightness
+    move what they find."""
+    yield Quantised(to_fp16(content), ())
+    left = leading_convolutions(onnx.load_from_string(content))
+    yield Quantised(to_fp16(content, left), tuple(left))
+
+
+def to_fp16(content: bytes, left_float: Collection[str] = ()) -> bytes:
+    """The fp32 file with weights and maps up to the heads in FP16; inputs and outputs stay, and
+    the convolutions ``left_float`` with all that leads to them."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     model = onnx.load_from_string(content)
-    kept = after_heads(model)
+    kept = [*after_heads(model), *leading_to(model, left_float)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights below FP16's least number, which become it
         converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)

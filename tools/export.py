@@ -115,7 +115,7 @@ def print_table(files: Sequence[Exported]) -> None:
             print(f"  {name:28} {before:8.4f} {value:8.4f} {value - before:+8.4f}  {g.limit}")
         if max((v for k, v in g.fp32.items() if k.startswith("AP50")), default=1.0) < 0.05:
             print("  the network finds next to nothing here, so that this says little of its boxes")
-        if e.precision.startswith("int8"):
+        if e.precision.startswith("int8") or e.left_float:
             kept = ", ".join(n.strip("/").removesuffix("/Conv") for n in e.left_float) or "none"
             print(f"  convolutions left in fp32, besides the heads' last: {kept}")
 
@@ -126,6 +126,8 @@ def _after(a: argparse.Namespace, files: Sequence[Exported], out: Path) -> None:
         if not e.written or e.precision not in GPU_PRECISIONS:
             continue
         layers = float_layers(e.content)
+        if e.precision == "fp16":
+            layers = [*layers, *e.left_float]
         lines = trtexec_lines(Path(e.file), e.precision, layers, a.size, a.dynamic_batch)
         print(f"\n{e.file} to a TensorRT engine, on the device itself:")
         for jetpack, line in lines.items():

@@ -21,10 +21,12 @@ from perception.onnx_graph import (  # noqa: E402
     convolutions,
     first_convolutions,
     head_convolutions,
+    leading_convolutions,
 )
 from perception.quantize import (  # noqa: E402
     SCHEMES,
     attempts,
+    half_attempts,
     quantize,
     rank_layers,
     round_weights,
@@ -357,3 +359,33 @@ def test_weights_of_fp16_are_half_and_outputs_are_not(fp32):
     assert {kinds[w] for w in weights} == {onnx.TensorProto.FLOAT16}
     outputs = {o.name: o.type.tensor_type.elem_type for o in model.graph.output}
     assert outputs["boxes"] == outputs["lane"] == onnx.TensorProto.FLOAT
+
+
+def test_convolutions_left_in_fp32_are_so_with_all_that_leads_to_them(fp32, canvases):
+    left = leading_convolutions(onnx.load_from_string(fp32))
+    assert left == ["/net/stem/stem.0/Conv", "/net/stages.0/stages.0.0/stages.0.0.0/Conv"]
+    model = onnx.load_from_string(to_fp16(fp32, left))
+    onnx.checker.check_model(model)
+    kinds = {i.name: i.data_type for i in model.graph.initializer}
+    full = {n.name for n in model.graph.node if n.op_type == "Conv"
+            and kinds[n.input[1]] == onnx.TensorProto.FLOAT}  # fmt: skip
+    assert full == set(left)
+    casts = [n for n in model.graph.node if n.op_type == "Cast" and n.attribute[0].i == 10]
+    assert len(casts) == 1  # of what the last of them gives; the picture is never rounded
+
+
+def test_a_dark_edge_on_bright_ground_is_found_again_with_the_first_two_in_fp32(canvases):
+    """What a filter that sums to nothing finds on bright ground is smaller than the rounding of
+    what it reads: 11 bits of the ground, times weights that do not cancel any more."""
+    net = trained_looking(canvases)
+    with torch.no_grad():
+        weight = net.stages[0][0][0].weight
+        weight -= weight.mean((1, 2, 3), keepdim=True)
+        net.stem[1].bias += 40.0
+    content = build_onnx(net, {}, ExportOptions("n", SIZE))
+    want = load_bytes(content).infer(canvases[0])["drivable"]
+    whole, less = (
+        float(np.abs(load_bytes(made.content).infer(canvases[0])["drivable"] - want).max())
+        for made in half_attempts(content)
+    )
+    assert less < whole / 4
