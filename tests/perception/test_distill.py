@@ -17,7 +17,7 @@ from data.augment import AugmentConfig  # noqa: E402
 from data.errors import InputError  # noqa: E402
 from data.types import HIDDEN  # noqa: E402
 from perception.models.architectures import build  # noqa: E402
-from perception.models.multitask import MultiTaskNet, Output  # noqa: E402
+from perception.models.multitask import MultiTaskNet, Output, Widths  # noqa: E402
 from perception.models.nano import NanoNet  # noqa: E402
 from perception.training import loop  # noqa: E402
 from perception.training.checkpoints import load_weights, save_weights  # noqa: E402
@@ -300,11 +300,22 @@ def test_half_of_the_features_weight_lies_on_objects():
     assert calm.sum((1, 2, 3)) == pytest.approx([1.0, 1.0])
 
 
-@pytest.mark.parametrize(("student", "teacher"), [(NanoNet, MultiTaskNet), (MultiTaskNet, NanoNet)])
+def _base(width):
+    return MultiTaskNet(Widths(pyramid=width, fine=width))
+
+
+def _slimmed(width):
+    return MultiTaskNet(Widths(pyramid=2 * width, fine=width, trunk=16))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [(NanoNet, _base), (_base, NanoNet), (_slimmed, _base), (_base, _slimmed)],
+)
 def test_features_are_brought_to_the_teachers(student, teacher):
     rgb = torch.zeros(1, 3, 64, 96)
-    told = teacher(width=48).eval()
-    _, own = Bridged(student(width=16).eval(), told)(rgb)
+    told = teacher(48).eval()
+    _, own = Bridged(student(16).eval(), told)(rgb)
     assert own.shape == told.features(rgb).shape == (1, 48, 64 // told.finest, 96 // told.finest)
 
 
