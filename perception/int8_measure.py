@@ -19,7 +19,6 @@ _FRACTIONS = np.linspace(0.3, 1.0, 36)  # of the full range, tried for the least
 _READ_PICTURES = 32  # that covariances are of, spread over all
 _READ_PLACES = 512  # of each convolution in each of them
 _OBJECTS = ("boxes", "scores")  # outputs of a detector
-_MIDDLE_PX = 24.0  # side of the part about a box's middle that is looked at: what tells the object
 _SURE = 0.3  # score from which what is found counts as an object
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -59,9 +58,9 @@ def _best_range(values: F32, low: float, high: float, signed: bool) -> tuple[flo
 
 @dataclass(frozen=True)
 class _Places:
-    """Where to look in a picture's tensors: half of the places about the middles of objects, each
-    object as often as another, the rest anywhere. There the heads tell an object, and what tells a
-    near one are the largest numbers that there are: rare in a picture, and in its box too.
+    """Where to look in a picture's tensors: half of the places within objects, each object as often
+    as another, the rest anywhere. Objects take up little of a picture, but are what it is about,
+    and what tells a near one are the largest numbers that there are.
 
     Attributes:
         boxes: (n, 4) xyxy of what the file itself finds there; size_px: of its input (width,
@@ -79,10 +78,9 @@ class _Places:
         if len(self.boxes):
             some = count // 2
             left, top, right, bottom = self.boxes[rng.integers(0, len(self.boxes), some)].T
-            shift = rng.uniform(-0.5, 0.5, (2, some))
-            across, down = np.minimum([right - left, bottom - top], _MIDDLE_PX)
-            at_x = ((left + right) / 2 + shift[0] * across) / self.size_px[0] * columns
-            at_y = ((top + bottom) / 2 + shift[1] * down) / self.size_px[1] * rows
+            share = rng.random((2, some))
+            at_x = (left + share[0] * (right - left)) / self.size_px[0] * columns
+            at_y = (top + share[1] * (bottom - top)) / self.size_px[1] * rows
             x[:some] = at_x.clip(0, columns - 1).astype(int)
             y[:some] = at_y.clip(0, rows - 1).astype(int)
         return y, x
