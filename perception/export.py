@@ -22,7 +22,7 @@ from data.types import U8
 from perception.gate import LIMITS, Accuracy, Labelled, Parity, compare, measure_accuracy
 from perception.int8_measure import calibrate
 from perception.models.multitask import MASK_STRIDE, STRIDE
-from perception.preprocess import LETTERBOX_RULE
+from perception.preprocess import LETTERBOX_RULE, check_size
 from perception.quantize import PRECISIONS, SCHEMES, attempts, half_attempts
 from perception.runtime import FORMAT, RUNTIMES, Model
 from perception.segmenter import Segmenter, load_any
@@ -66,10 +66,7 @@ class ExportOptions:
         if unknown or not self.precisions:
             given = ", ".join(map(repr, unknown)) or "none"
             raise InputError(f"--precision {given}: expected some of {', '.join(PRECISIONS)}")
-        if any(v <= 0 or v % 32 for v in self.size):
-            raise InputError(
-                f"size {self.size[0]}x{self.size[1]}: width and height must be multiples of 32"
-            )
+        check_size(self.size)
         if not self.scales or not all(_LEAST_SCALE <= s <= _MOST_SCALE for s in self.scales):
             given = ", ".join(f"{s:g}" for s in self.scales) or "none"
             raise InputError(

@@ -9,10 +9,20 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from data.errors import InputError
 from data.types import U8
 
 PAD_VALUE = 127
+_MULTIPLE = 32  # the coarsest stride of the networks
 LETTERBOX_RULE = "fit, keep aspect, top left, pad 127, area filter below half size"
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """InputError where a network's input cannot be of ``size`` (width, height)."""
+    if any(v <= 0 or v % _MULTIPLE for v in size):
+        raise InputError(
+            f"size {size[0]}x{size[1]}: width and height must be multiples of {_MULTIPLE}"
+        )
 
 
 def letterbox_scale(width_px: int, height_px: int, size: tuple[int, int]) -> tuple[int, int]:

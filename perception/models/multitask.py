@@ -110,7 +110,7 @@ class Widths:
 
     Attributes:
         mid: of the depthwise convolution in each block of the backbone.
-        pyramid: at strides 8 to 32; fine: at stride 4.
+        pyramid: at strides 4 to 32; fine: at stride 4 in its place, where there is a trunk.
         trunk: of one 3x3 convolution that objects and surfaces share, their own being 1x1; 0
             where each has a 3x3 one.
     """
@@ -147,12 +147,12 @@ class MultiTaskNet(nn.Module):
 
     def __init__(self, widths: Widths = Widths()) -> None:
         super().__init__()
-        width, self.width = widths.pyramid, widths.fine
+        width, fine = widths.pyramid, widths.fine if widths.trunk else None
+        self.width = fine or width
         self.backbone = EfficientNetLite0(widths.mid)
-        fine = widths.fine if widths.trunk else None
         self.pyramid = Pyramid(self.backbone.channels, width, fine)
         self.trunk: nn.Module = nn.Identity()
-        c_in, kernel = widths.fine, 3
+        c_in, kernel = width, 3
         if widths.trunk:
             self.trunk = nn.Conv2d(widths.fine, widths.trunk, 3, padding=1, bias=False)
             c_in, kernel = widths.trunk, 1

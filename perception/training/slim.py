@@ -9,7 +9,7 @@ back with a training of some hundred steps, best with the network that was slimm
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,12 +81,18 @@ def low_rank(weight: F64, patches: F64, fine: int, rank: int) -> tuple[F64, F64,
     return narrow, trunk, left[:, :rank] * size[:rank]
 
 
-def slim(net: MultiTaskNet, canvases: Sequence[U8], most_lost: float) -> MultiTaskNet:
+def slim(
+    net: MultiTaskNet,
+    canvases: Sequence[U8],
+    most_lost: float,
+    report: Callable[[int], None] = lambda _: None,
+) -> MultiTaskNet:
     """A network of fewer channels that answers alike, as far as that goes without training.
 
     Args:
         net: in evaluation mode; canvases: letterboxed pictures (h, w, 3) BGR, some dozens.
         most_lost: share of the variance of what a layer gives that may be lost, from 0 to 1.
+        report: called with the number of pictures looked at, then that and of blocks done.
 
     Raises:
         InputError: ``net`` was slimmed before.
@@ -95,11 +101,14 @@ def slim(net: MultiTaskNet, canvases: Sequence[U8], most_lost: float) -> MultiTa
         raise InputError("the network was slimmed before: its heads share one convolution already")
     blocks: list[Any] = list(net.backbone._blocks)
     stems: list[Any] = [net.det_stem, net.mask_stem]
-    *spreads, patches = _spreads(net, [*(b._project_conv for b in blocks), stems[0][0]], canvases)
-    kept = [
-        fewer_columns(_numbers(b._project_conv.weight)[:, :, 0, 0], covariance, most_lost)
-        for b, (_, covariance) in zip(blocks, spreads, strict=True)
-    ]
+    *spreads, patches = _spreads(
+        net, [*(b._project_conv for b in blocks), stems[0][0]], canvases, report
+    )
+    kept = []
+    for i, (b, (_, covariance)) in enumerate(zip(blocks, spreads, strict=True), 1):
+        weight = _numbers(b._project_conv.weight)[:, :, 0, 0]
+        kept.append(fewer_columns(weight, covariance, most_lost))
+        report(len(canvases) + i)
     wide = np.concatenate([_numbers(s[0].weight) * _gain(s[1])[:, None, None, None] for s in stems])
     heads = _cheapest(wide, patches[1], most_lost)
     mid = tuple(len(k) for k, _ in kept)
@@ -139,7 +148,10 @@ def _gain(norm: Any) -> F64:
 
 
 def _spreads(
-    net: nn.Module, layers: Iterable[nn.Conv2d], canvases: Sequence[U8]
+    net: nn.Module,
+    layers: Iterable[nn.Conv2d],
+    canvases: Sequence[U8],
+    report: Callable[[int], None],
 ) -> list[tuple[F64, F64]]:
     """Mean (c * k * k,) and covariance of the patches that each convolution reads."""
     rng, sums = np.random.default_rng(0), {layer: np.zeros(0) for layer in layers}
@@ -155,9 +167,10 @@ def _spreads(
     hooks = [layer.register_forward_hook(look) for layer in sums]
     try:
         with torch.inference_mode():
-            for canvas in canvases:
+            for done, canvas in enumerate(canvases, 1):
                 picture = torch.from_numpy(canvas)[None]
                 net(normalise(picture, torch.tensor(RGB_FROM_BGR)))
+                report(done)
     finally:
         for hook in hooks:
             hook.remove()

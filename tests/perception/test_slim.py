@@ -136,7 +136,9 @@ def test_more_may_be_lost_for_fewer_channels():
 
 
 def test_a_slimmed_checkpoint_is_loaded_as_it_is(tmp_path: Path):
-    new = slim(small_net(), CANVASES, 0.2)
+    steps: list[int] = []
+    new = slim(small_net(), CANVASES, 0.2, steps.append)
+    assert steps == list(range(1, len(CANVASES) + len(MID) + 1))
     save_weights(tmp_path / "a.safetensors", new.state_dict(), {"arch": "base"})
     net, _ = load_weights(tmp_path / "a.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(answers(new), answers(net), strict=True))  # type: ignore[arg-type]
@@ -174,6 +176,7 @@ def test_the_command_writes_a_checkpoint_and_does_not_slim_twice(tmp_path, pictu
         ("nano", [], "only 'base' can be slimmed"),
         ("base", ["--most-lost", "1.5"], "expected a share between 0 and 1, given 1.5"),
         ("base", ["--frames", "0"], "expected one or more, given 0"),
+        ("base", ["--size", "100x96"], "size 100x96: width and height must be multiples of 32"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(tmp_path, pictures, capsys, arch, more, says):
